@@ -1,0 +1,1 @@
+"""timm backbones and the one-view baseline."""

@@ -1,0 +1,1 @@
+"""Photos and masks in, pairs of cut-outs out."""

@@ -1,0 +1,119 @@
+"""The ordered class list that data, model and scores share."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from utils.errors import DataError, nearest
+from utils.files import write_text
+
+CLASSES_FILE = "classes.yaml"
+
+
+def folder_name(class_name: str) -> str:
+    """Return the folder of a class: the stripped name, inner blanks kept, ``/`` replaced by ``-``."""
+    return class_name.strip().replace("/", "-")
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Ordered classes.
+
+    Attributes:
+        names: class names; a class's index is its position.
+        folders: folder names, in the same order.
+        ambiguous: names of the classes that cannot be told apart without their surroundings.
+        supercategories: class name to group name, for all classes or for none.
+
+    Raises:
+        DataError: if a name or a folder occurs twice (case and blanks aside), or an ambiguous name is unknown.
+    """
+
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+    ambiguous: tuple[str, ...] = ()
+    supercategories: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise DataError("the class list is empty; at least one class is needed")
+        seen: dict[str, str] = {}
+        for name, folder in zip(self.names, self.folders, strict=True):
+            key = " ".join(folder.lower().split())
+            if key in seen:
+                raise DataError(
+                    f"classes '{seen[key]}' and '{name}' differ only by blanks, case or a slash and would share "
+                    f"a folder; rename one of them in the class file"
+                )
+            seen[key] = name
+        for name in self.ambiguous:
+            self.index(name)
+
+    @classmethod
+    def from_names(
+        cls, names: Iterable[str], ambiguous: Iterable[str] = (), supercategories: dict[str, str] | None = None
+    ) -> "ClassMap":
+        """Build a class map whose folders follow from the names."""
+        stripped = tuple(name.strip() for name in names)
+        folders = tuple(folder_name(name) for name in stripped)
+        return cls(stripped, folders, tuple(ambiguous), dict(supercategories or {}))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Return the index of a class name; a ``DataError`` with the nearest names where it is unknown."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise DataError(f"no class is called '{name}'{nearest(name, self.names)}") from None
+
+    @property
+    def ambiguous_indices(self) -> tuple[int, ...]:
+        """Indices of the ambiguous classes."""
+        return tuple(self.index(name) for name in self.ambiguous)
+
+    def without(self, excluded: Iterable[str]) -> "ClassMap":
+        """Return the class map less some classes, in the same order."""
+        gone = {self.index(name) for name in excluded}
+        kept = [i for i in range(len(self)) if i not in gone]
+        names = tuple(self.names[i] for i in kept)
+        return ClassMap(
+            names,
+            tuple(self.folders[i] for i in kept),
+            tuple(name for name in self.ambiguous if name in names),
+            {name: group for name, group in self.supercategories.items() if name in names},
+        )
+
+    def save(self, path: Path) -> None:
+        """Write ``classes.yaml``."""
+        document: dict[str, Any] = {
+            "classes": [
+                {"name": name, "folder": folder}
+                | ({"supercategory": self.supercategories[name]} if name in self.supercategories else {})
+                for name, folder in zip(self.names, self.folders, strict=True)
+            ],
+            "ambiguous": list(self.ambiguous),
+        }
+        write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+    @classmethod
+    def load(cls, path: Path) -> "ClassMap":
+        """Read ``classes.yaml``; a ``DataError`` says what is wrong with it."""
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            rows = document["classes"]
+            return cls(
+                tuple(str(row["name"]) for row in rows),
+                tuple(str(row["folder"]) for row in rows),
+                tuple(str(name) for name in document.get("ambiguous") or ()),
+                {str(row["name"]): str(row["supercategory"]) for row in rows if "supercategory" in row},
+            )
+        except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} is not a class file ({error}); it needs 'classes: [{{name: …, folder: …}}, …]' and "
+                f"'ambiguous: […]', as preprocess_foodseg103.py writes it"
+            ) from None

@@ -1,0 +1,87 @@
+"""The one type that crosses layers, and the step that turns it into what a backbone takes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ViewName = Literal["roi", "extra_roi", "photo"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """What a backbone asks of its view.
+
+    ``size`` is the side of the square input in pixels; ``mean`` and ``std`` are per RGB channel for values in
+    0..1; ``interpolation`` is used where a stored picture has to be resized.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = "bicubic"
+
+
+@dataclass
+class Batch:
+    """B pairs on their way to a model.
+
+    Attributes:
+        views: uint8 B×3×H×W by view name (RGB), before flip and normalisation.
+        label: int64 B, class index.
+        index: int64 B, row of the index table.
+        content_box: int16 B×4 by view name: left, top, width, height of the picture inside the letterbox, pixels.
+        flip: bool B by view name: mirror left-right on the device.
+    """
+
+    views: dict[str, Tensor]
+    label: Tensor
+    index: Tensor
+    content_box: dict[str, Tensor]
+    flip: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return int(self.label.shape[0])
+
+    def pin_memory(self) -> "Batch":
+        """Return the same batch in page-locked memory, from which copies to a GPU do not block."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on the device; the copy does not block where memory is pinned."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        def by_view(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: function(tensor) for name, tensor in tensors.items()}
+
+        return Batch(
+            views=by_view(self.views),
+            label=function(self.label),
+            index=function(self.index),
+            content_box=by_view(self.content_box),
+            flip=by_view(self.flip),
+        )
+
+
+def prepare_views(batch: Batch, specs: Mapping[str, ViewSpec]) -> dict[str, Tensor]:
+    """Flip and normalise the views of a batch that is already on its device.
+
+    Returns float32 B×3×H×W by view name: ``(pixel / 255 - mean) / std`` with each view's own statistics.
+    """
+    return {name: normalise(mirror(pixels, batch.flip[name]), specs[name]) for name, pixels in batch.views.items()}
+
+
+def mirror(pixels: Tensor, flip: Tensor) -> Tensor:
+    """Mirror the rows of ``pixels`` (B×3×H×W) for which ``flip`` (bool B) is set."""
+    return torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
+
+
+def normalise(pixels: Tensor, spec: ViewSpec) -> Tensor:
+    """Turn uint8 B×3×H×W into float32 with zero mean and unit deviation under the backbone's statistics."""
+    mean = torch.tensor(spec.mean, device=pixels.device).mul_(255.0)[:, None, None]
+    std = torch.tensor(spec.std, device=pixels.device).mul_(255.0)[:, None, None]
+    return (pixels.to(torch.float32) - mean) / std

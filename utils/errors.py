@@ -1,0 +1,79 @@
+"""Errors that a user can mend, and the one place that turns them into an exit status."""
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """A mistake in the input: what is wrong, where, what is allowed, how to fix it. Exit status 2."""
+
+
+class ConfigError(UserError):
+    """A configuration file or command line that cannot be used."""
+
+
+class DataError(UserError):
+    """Photos, masks, folders or files that cannot be used."""
+
+
+class RunError(Exception):
+    """A run that had to stop by itself, such as a loss that is no longer finite. Exit status 1."""
+
+
+class InterruptedRunError(Exception):
+    """A run that a signal stopped after its checkpoint was written. Exit status 128 + signal number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def nearest(word: str, allowed: Iterable[str], count: int = 3) -> str:
+    """Return a hint such as ``; did you mean 'roi'?``, or an empty string where nothing is near."""
+    lowered = {name.lower(): name for name in allowed}
+    found = difflib.get_close_matches(word.lower(), lowered, n=count, cutoff=0.55)
+    if not found:
+        return ""
+    return "; did you mean " + " or ".join(f"'{lowered[name]}'" for name in found) + "?"
+
+
+def problem_list(title: str, problems: list[str]) -> str:
+    """Join several problems into one message: a title with their number, then one line each."""
+    if len(problems) == 1:
+        return f"{title}: {problems[0]}"
+    lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
+    return f"{title}: {len(problems)} problems\n{lines}"
+
+
+def run_script(main: Callable[[list[str]], None]) -> None:
+    """Run a script's main function on the command line and exit with the documented status.
+
+    0: done. 2: a user's mistake, one message on stderr. 128 + n: stopped by signal n after a checkpoint.
+    1: anything else; a ``RunError`` prints its message, an unexpected exception keeps its traceback.
+    """
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except InterruptedRunError as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
+    except RunError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        print(f"error: {_os_error_text(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _os_error_text(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}; check the path, its permissions and the free disk space"
