@@ -32,10 +32,16 @@ class InterruptedRunError(Exception):
 def nearest(word: str, allowed: Iterable[str], count: int = 3) -> str:
     """Return a hint such as ``; did you mean 'roi'?``, or an empty string where nothing is near."""
     lowered = {name.lower(): name for name in allowed}
-    found = difflib.get_close_matches(word.lower(), lowered, n=count, cutoff=0.55)
+    found = difflib.get_close_matches(word.lower(), lowered, n=count, cutoff=0.6)
     if not found:
         return ""
-    return "; did you mean " + " or ".join(f"'{lowered[name]}'" for name in found) + "?"
+    best = _likeness(word, found[0])
+    close = [name for name in found if _likeness(word, name) > best - 0.12]
+    return "; did you mean " + " or ".join(f"'{lowered[name]}'" for name in close) + "?"
+
+
+def _likeness(word: str, name: str) -> float:
+    return difflib.SequenceMatcher(None, word.lower(), name).ratio()
 
 
 def problem_list(title: str, problems: list[str]) -> str:

@@ -1,7 +1,18 @@
 """The sections of a run's configuration that both train scripts share. The defaults are the recommended recipe."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
+
+from utils.errors import ConfigError
+
+POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment", "augmix")
+
+
+def require(ok: bool, key: str, value: object, allowed: str) -> None:
+    """Raise a ``ConfigError`` that names the key, its value and what is allowed, unless ``ok``."""
+    if not ok:
+        raise ConfigError(f"{key} is {value}; it must be {allowed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,6 +21,11 @@ class SplitNames:
 
     train: str = "train"
     test: str = "test"
+
+    def __post_init__(self) -> None:
+        for key, value in (("data.splits.train", self.train), ("data.splits.test", self.test)):
+            require(bool(value) and "/" not in value, key, f"'{value}'", "the name of one folder under data.root")
+        require(self.train != self.test, "data.splits.test", f"'{self.test}'", "another folder than data.splits.train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +39,8 @@ class AugmentConfig:
         min_crop_area: smallest area fraction of a random crop, in (0, 1]; 1 turns cropping off.
         rotate_degrees: largest rotation in either direction, 0..180.
         color_jitter: strength of brightness, contrast and saturation jitter, 0..1.
-        policy: a torchvision policy with its geometric operations off, since it sees the photo alone.
+        policy: ``none``, ``randaugment``, ``trivialaugment``, ``autoaugment`` or ``augmix``, with their geometric
+            operations off, since they see the photo alone.
         policy_magnitude: strength of ``randaugment``, 0..30.
     """
 
@@ -32,8 +49,21 @@ class AugmentConfig:
     min_crop_area: float = 1.0
     rotate_degrees: float = 0.0
     color_jitter: float = 0.0
-    policy: Literal["none", "randaugment", "trivialaugment", "autoaugment", "augmix"] = "none"
+    policy: str = "none"
     policy_magnitude: int = 9
+
+    def __post_init__(self) -> None:
+        if self.policy in ("mixup", "cutmix"):
+            raise ConfigError(
+                f"data.augment.policy is {self.policy}, which blends two photos: the roi of one would meet the "
+                f"surroundings of another; choose one of {', '.join(POLICIES)}"
+            )
+        require(self.policy in POLICIES, "data.augment.policy", f"'{self.policy}'", f"one of {', '.join(POLICIES)}")
+        require(0 <= self.flip <= 1, "data.augment.flip", self.flip, "a probability, 0 to 1")
+        require(0 < self.min_crop_area <= 1, "data.augment.min_crop_area", self.min_crop_area, "above 0 and at most 1")
+        require(0 <= self.rotate_degrees <= 180, "data.augment.rotate_degrees", self.rotate_degrees, "0 to 180")
+        require(0 <= self.color_jitter <= 1, "data.augment.color_jitter", self.color_jitter, "0 to 1")
+        require(0 <= self.policy_magnitude <= 30, "data.augment.policy_magnitude", self.policy_magnitude, "0 to 30")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +93,12 @@ class DataConfig:
     sampling: Literal["natural", "balanced"] = "natural"
     exclude: list[str] = field(default_factory=list)
     workers: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        require(size is None or 16 <= size <= 4096, "data.image_size", size, "null or 16 to 4096 pixels")
+        require(0 <= self.validation_fraction < 1, "data.validation_fraction", self.validation_fraction, "0 to below 1")
+        require(self.workers == "auto" or self.workers >= 0, "data.workers", self.workers, "'auto' or a number from 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +153,46 @@ class TrainConfig:
     seeds: list[int] | None = None
     log_every: int = 20
 
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
+        micro = self.micro_batch
+        require(micro is None or micro >= 1, "train.micro_batch", micro, "null or at least 1")
+        for key, rate in (("train.backbone_lr", self.backbone_lr), ("train.head_lr", self.head_lr)):
+            require(math.isfinite(rate) and rate > 0, key, rate, "a finite number above 0, such as 1e-4")
+        require(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "train.weight_decay",
+            self.weight_decay,
+            "at least 0",
+        )
+        require(
+            self.layer_decay is None or 0 < self.layer_decay <= 1,
+            "train.layer_decay",
+            self.layer_decay,
+            "null, or above 0 and at most 1",
+        )
+        require(0 <= self.warmup < 1, "train.warmup", self.warmup, "a part of the schedule, 0 to below 1")
+        require(0 <= self.warmup_start <= 1, "train.warmup_start", self.warmup_start, "0 to 1")
+        require(0 <= self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "0 to below 1")
+        clip = self.clip_norm
+        require(clip is None or (math.isfinite(clip) and clip > 0), "train.clip_norm", clip, "null or above 0")
+        require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            "train.ema_decay",
+            self.ema_decay,
+            "null, or above 0 and below 1",
+        )
+        require(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
+        seeds = self.seeds
+        require(
+            seeds is None or (bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)),
+            "train.seeds",
+            seeds,
+            "null or different numbers from 0, such as 0,1,2",
+        )
+        require(self.log_every >= 1, "train.log_every", self.log_every, "at least 1 step")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
@@ -135,6 +211,11 @@ class EvalConfig:
     batch_size: int | None = None
     resamples: int = 2000
 
+    def __post_init__(self) -> None:
+        size = self.batch_size
+        require(size is None or size >= 1, "eval.batch_size", size, "null or at least 1")
+        require(self.resamples >= 100, "eval.resamples", self.resamples, "at least 100")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -149,3 +230,6 @@ class RunConfig:
     dir: str | None = None
     resume: Literal["never", "auto"] = "never"
     checkpoint_every: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.checkpoint_every >= 1, "run.checkpoint_every", self.checkpoint_every, "at least 1 epoch")

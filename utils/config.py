@@ -1,0 +1,225 @@
+"""One strict way from YAML files and a command line to a frozen dataclass."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from utils.errors import ConfigError, nearest
+
+Config = TypeVar("Config")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without its surprises: a key given twice and a number with a leading zero are refused."""
+
+
+def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{key}' is given twice; keep one of them", key_node.start_mark
+            )
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+def _plain_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = str(node.value).lstrip("+-").replace("_", "")
+    if not digits.isdigit() or (len(digits) > 1 and digits[0] == "0"):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"'{node.value}' is not a plain decimal number; write it without leading zeros", node.start_mark
+        )
+    return int(loader.construct_yaml_int(node))
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _plain_integer)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; a ``ConfigError`` names the file and the line of what is wrong with it."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else [])
+        raise ConfigError(f"the configuration file {path} does not exist{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold 'section: {{key: value}}' entries, not a {type(document).__name__}")
+    return document
+
+
+def parse_config(
+    config_class: type[Config], argv: list[str], *, program: str, flags: Mapping[str, str]
+) -> tuple[Config, dict[str, bool]]:
+    """Read ``--config`` files and overrides into a configuration.
+
+    Later files override earlier ones, the command line overrides both.
+
+    Args:
+        config_class: a frozen dataclass of sections.
+        argv: arguments without the program's name.
+        program: name of the script, for ``--help``.
+        flags: further options without a value, with their help texts.
+
+    Returns:
+        The configuration and the flags.
+
+    Raises:
+        ConfigError: unknown or doubled key, wrong type, value out of range; says what is allowed.
+    """
+    parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file; may be given several times.")
+    parser.add_class_arguments(config_class)
+    for flag, text in flags.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=text)
+    options = known_keys(config_class) | set(flags) | {"config", "print_config", "help"}
+    argv = [_with_list_value(config_class, argument, argv, i) for i, argument in enumerate(argv)]
+    for path in _config_files(argv):
+        _refuse_unknown_keys(load_yaml(path), config_class, path)
+    _refuse_unknown_options(argv, options)
+    try:
+        namespace = parser.parse_args(argv)
+        values = cast(Namespace, parser.instantiate(namespace))
+    except ArgumentError as error:
+        raise ConfigError(_one_line(str(error))) from None
+    sections = {field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))}
+    return config_class(**sections), {flag: bool(values[flag]) for flag in flags}
+
+
+def from_mapping(config_class: type[Config], document: Mapping[str, Any], source: Path) -> Config:
+    """Build a configuration from the mapping of a ``config.yaml`` that a run wrote."""
+    _refuse_unknown_keys(dict(document), config_class, source)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(config_class)
+    try:
+        values = cast(Namespace, parser.instantiate(parser.parse_object(dict(document))))
+    except ArgumentError as error:
+        raise ConfigError(f"{source}: {_one_line(str(error))}") from None
+    return config_class(**{field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))})
+
+
+def to_yaml(config: object) -> str:
+    """Return a configuration as YAML that ``--config`` takes back."""
+    text: str = yaml.safe_dump(dataclasses.asdict(cast(Any, config)), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def known_keys(config_class: type, prefix: str = "") -> set[str]:
+    """Return every dotted key of a nested dataclass, sections included."""
+    keys: set[str] = set()
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        keys.add(prefix + field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            keys |= known_keys(hints[field.name], f"{prefix}{field.name}.")
+    return keys
+
+
+def _is_list(config_class: type, key: str) -> bool:
+    hint: Any = config_class
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(hint):
+            return False
+        hint = typing.get_type_hints(hint).get(part)
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return any(typing.get_origin(member) is list for member in members)
+
+
+def _with_list_value(config_class: type, argument: str, argv: list[str], position: int) -> str:
+    """Let list options be written as ``--train.seeds 0,1,2``."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("--") and _is_list(config_class, option[2:]):
+        return f"{option}={_as_list(value)}"
+    previous = argv[position - 1] if position else ""
+    if previous.startswith("--") and "=" not in previous and _is_list(config_class, previous[2:]):
+        return _as_list(argument)
+    return argument
+
+
+def _as_list(value: str) -> str:
+    if value.lstrip().startswith("[") or value in ("null", "None"):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    return json.dumps([int(part) if part.lstrip("-").isdigit() else part for part in parts])
+
+
+def _config_files(argv: list[str]) -> list[Path]:
+    files = [Path(argument.partition("=")[2]) for argument in argv if argument.startswith("--config=")]
+    return files + [Path(argv[i + 1]) for i in range(len(argv) - 1) if argv[i] == "--config"]
+
+
+def _refuse_unknown_keys(document: dict[str, Any], config_class: type, path: Path) -> None:
+    allowed = known_keys(config_class)
+    sections = {key for key in allowed if any(other.startswith(f"{key}.") for other in allowed)}
+
+    def walk(mapping: Mapping[Any, Any], prefix: str) -> None:
+        for key, value in mapping.items():
+            dotted = f"{prefix}{key}"
+            if dotted not in allowed:
+                siblings = [name for name in allowed if name.rpartition(".")[0] == prefix.rstrip(".")]
+                hint = (
+                    nearest(dotted, siblings) or nearest(dotted, allowed) or f"; allowed: {', '.join(sorted(siblings))}"
+                )
+                raise ConfigError(f"{path} has the unknown key '{dotted}'{hint}")
+            if dotted in sections:
+                if not isinstance(value, dict):
+                    raise ConfigError(f"{path}: '{dotted}' is a section and needs 'key: value' lines, not '{value}'")
+                walk(value, f"{dotted}.")
+
+    walk(document, "")
+
+
+def _refuse_unknown_options(argv: list[str], options: set[str]) -> None:
+    for position, argument in enumerate(argv):
+        if argument == "-h":
+            continue
+        if argument.startswith("-") and not _is_number(argument):
+            name = argument.lstrip("-").partition("=")[0].removesuffix("+")
+            if name not in options:
+                hint = nearest(f"--{name}", [f"--{option}" for option in options])
+                raise ConfigError(f"unknown option '--{name}'{hint or '; see --help'}")
+        elif position == 0 or "=" in argv[position - 1] or not argv[position - 1].startswith("--"):
+            raise ConfigError(f"'{argument}' stands alone; options are written --section.key value, see --help")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_line(message: str) -> str:
+    """Shorten a parser message to what a user needs: the key, the value and what was expected."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    expected = " or ".join(line.removeprefix("Expected a ") for line in lines if line.startswith("Expected a "))
+    got = "".join(line.replace("Given value:", ", but got") for line in lines if line.startswith("Given value:"))
+    if not expected:
+        return " ".join(lines).replace("Parser key ", "")
+    text = f"{lines[0].replace('Parser key ', '')} expected {expected}{got}"
+    for noise, plain in (
+        ("<class '", ""),
+        ("'>", ""),
+        ("typing.", ""),
+        ("NoneType", "null"),
+        (". Got value:", ", but got"),
+    ):
+        text = text.replace(noise, plain)
+    return text

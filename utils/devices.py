@@ -1,0 +1,75 @@
+"""Device, precision and processes, decided once at the start of a run."""
+
+import importlib.metadata
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from utils.errors import ConfigError
+from utils.sections import TrainConfig
+
+
+def available_devices() -> list[str]:
+    """Return the device types of this machine, the fastest first."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def resolve_device(setting: str) -> str:
+    """Return the device type to use; a ``ConfigError`` where it is asked for and absent."""
+    devices = available_devices()
+    if setting == "auto":
+        return devices[0]
+    if setting not in devices:
+        raise ConfigError(
+            f"train.device is {setting}, but this machine has {', '.join(devices)}; use --train.device {devices[0]} "
+            f"or auto, and check the driver and the installed torch build ({torch.__version__})"
+        )
+    return setting
+
+
+def resolve_precision(setting: str, device: str) -> str:
+    """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` depends on the device alone."""
+    has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    if setting == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    if setting == "bf16" and device == "cuda" and not has_bf16:
+        raise ConfigError(f"train.precision is bf16, which {torch.cuda.get_device_name()} lacks; use fp16 or fp32")
+    if setting == "fp16" and device == "cpu":
+        raise ConfigError("train.precision is fp16, which needs a GPU; use fp32 or bf16 on the CPU")
+    return setting
+
+
+def make_accelerator(train: TrainConfig) -> Accelerator:
+    """Build the accelerator for a training section.
+
+    Raises:
+        ConfigError: the device or precision is not there, or several processes meet an installed package named
+            ``datasets``, which Accelerate would import in place of this project's folder.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _refuse_foreign_datasets()
+    device = resolve_device(train.device)
+    precision = resolve_precision(train.precision, device)
+    # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
+    AcceleratorState._reset_state(reset_partial_state=int(os.environ.get("WORLD_SIZE", "1")) == 1)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    if device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    return accelerator
+
+
+def _refuse_foreign_datasets() -> None:
+    try:
+        version = importlib.metadata.version("datasets")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    raise ConfigError(
+        f"the package 'datasets' {version} is installed in this environment and gets in the way of several "
+        f"processes; use the project's own .venv, or pip uninstall datasets"
+    )

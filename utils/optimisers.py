@@ -1,0 +1,73 @@
+"""Optimiser and parameter groups: backbones and head have rates of their own."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import timm.optim
+import torch
+from torch import nn
+
+from utils.errors import ConfigError, nearest
+from utils.sections import TrainConfig
+
+
+def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.Module) -> torch.optim.Optimizer:
+    """Build a timm optimiser over the trainable parameters.
+
+    Each parameter group carries ``role`` (``backbone`` or ``head``) and ``peak_lr``. Weight decay spares biases and
+    normalisation. A backbone shared by two roles must be given once.
+
+    Raises:
+        ConfigError: unknown optimiser, or nothing to train.
+    """
+    names = [str(name) for name in timm.optim.list_optimizers()]
+    if train.optimizer not in names:
+        raise ConfigError(
+            f"train.optimizer '{train.optimizer}' is not a timm optimiser{nearest(train.optimizer, names)}; "
+            f"list them with: python -c 'import timm.optim; print(timm.optim.list_optimizers())'"
+        )
+    groups = [group for backbone in backbones for group in _backbone_groups(train, backbone)]
+    groups += [
+        dict(group, role="head", peak_lr=train.head_lr)
+        for group in timm.optim.param_groups_weight_decay(head, weight_decay=train.weight_decay)
+        if group["params"]
+    ]
+    optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
+        groups, opt=train.optimizer, lr=train.head_lr, weight_decay=train.weight_decay
+    )
+    return optimizer
+
+
+def _backbone_groups(train: TrainConfig, backbone: nn.Module) -> list[dict[str, Any]]:
+    model = getattr(backbone, "model", backbone)
+    if train.layer_decay is None:
+        groups = timm.optim.param_groups_weight_decay(backbone, weight_decay=train.weight_decay)
+    else:
+        groups = timm.optim.param_groups_layer_decay(
+            model, weight_decay=train.weight_decay, layer_decay=train.layer_decay
+        )
+    return [
+        {
+            "params": group["params"],
+            "weight_decay": group["weight_decay"],
+            "role": "backbone",
+            "peak_lr": train.backbone_lr * group.get("lr_scale", 1.0),
+        }
+        for group in groups
+        if group["params"]
+    ]
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's rate to ``factor`` times its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def largest_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the largest current rate of each role, as ``lr_backbone`` and ``lr_head``."""
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        key = f"lr_{group['role']}"
+        rates[key] = max(rates.get(key, 0.0), float(group["lr"]))
+    return rates
