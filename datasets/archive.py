@@ -1,0 +1,254 @@
+"""Archives in the layout of FoodSeg103, with the habits of its mirrors. Lists files; decodes nothing."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datasets.class_file import CLASS_FILE, describe_ids, read_class_file
+from utils.errors import DataError, problem_list
+
+PHOTO_FOLDER = "Images/img_dir"
+MASK_FOLDER = "Images/ann_dir"
+LIST_FOLDER = "ImageSets"
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+MASK_SUFFIXES = (".png",)
+_SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_LAYOUT = "Images/img_dir/{train,test}, Images/ann_dir/{train,test}, category_id.txt and, if any, ImageSets/*.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePhoto:
+    """One photo with its mask.
+
+    Attributes:
+        split: name of the split's folder.
+        stem: file name without suffix; unique within a split.
+        photo: path inside the archive, with ``/``.
+        mask: path inside the archive, with ``/``.
+        group: name shared by photos that are not independent, such as neighbouring video frames.
+    """
+
+    split: str
+    stem: str
+    photo: str
+    mask: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The listing of an archive.
+
+    Attributes:
+        root: folder of the archive.
+        label_ids: class name by label id, in the order of the ids; 0 is the background and not among them.
+        photos: sorted by split and stem.
+        notes: what was left aside or is unusual, one line each, to be shown to the user.
+    """
+
+    root: Path
+    label_ids: dict[int, str]
+    photos: tuple[ArchivePhoto, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names; the position is the class index."""
+        return tuple(self.label_ids.values())
+
+    @property
+    def allowed_ids(self) -> str:
+        """The label ids that a mask may hold, in words."""
+        return describe_ids(self.label_ids)
+
+
+def read_archive(root: Path, groups_file: Path | None = None) -> Archive:
+    """List an archive.
+
+    Raises:
+        DataError: with every problem of the listing at once: missing folders, photos or masks, listed photos that
+            are absent, two photos with one stem, class names that would share a folder, photos without group.
+    """
+    archive, problems = scan_archive(root, groups_file)
+    if problems:
+        raise DataError(problem_list(f"archive {root}", problems))
+    return archive
+
+
+def scan_archive(root: Path, groups_file: Path | None = None) -> tuple[Archive, list[str]]:
+    """List an archive as far as it can be listed, and say what is wrong with it.
+
+    Args:
+        root: folder of the archive.
+        groups_file: CSV with the columns split, image, group; every listed photo needs a row. Without it each photo
+            is a group of its own, named ``<split>/<stem>``.
+    """
+    if not root.is_dir():
+        raise DataError(f"--src {root} is not a folder; give the archive's folder, which holds {_LAYOUT}")
+    listing = _Listing(root)
+    label_ids = read_class_file(root / CLASS_FILE, listing.problems, listing.notes)
+    photos = listing.photos()
+    if groups_file is not None:
+        photos = _with_groups(photos, groups_file, listing.problems, listing.notes)
+    return Archive(root, label_ids, tuple(photos), tuple(listing.notes)), listing.problems
+
+
+@dataclass
+class _Listing:
+    root: Path
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+    def photos(self) -> list[ArchivePhoto]:
+        photo_root, mask_root = self.root / PHOTO_FOLDER, self.root / MASK_FOLDER
+        if not photo_root.is_dir() or not mask_root.is_dir():
+            self._missing_folders([folder for folder in (photo_root, mask_root) if not folder.is_dir()])
+            return []
+        photo_splits, mask_splits = self._folders(photo_root), self._folders(mask_root)
+        if not photo_splits:
+            self.problems.append(f"{photo_root} has no split folder; put the photos into train/ and test/ below it")
+        for split in sorted(set(photo_splits) ^ set(mask_splits)):
+            there, absent = (photo_root, mask_root) if split in photo_splits else (mask_root, photo_root)
+            self.problems.append(f"{there / split} has no counterpart {absent / split}; add it or remove the split")
+        splits = [split for split in photo_splits if split in mask_splits]
+        found = [photo for split in splits for photo in self._split(split, photo_splits)]
+        if self.strays:
+            self.notes.append(
+                f"{len(self.strays)} files or folders are neither photo nor mask and are left aside, "
+                f"the first is {self.strays[0]}"
+            )
+        return found
+
+    def _missing_folders(self, missing: list[Path]) -> None:
+        nested = sorted(path.parent.parent for path in self.root.glob("*/Images/img_dir"))
+        hint = f"; did you mean --src {nested[0]}?" if nested else f"; an archive holds {_LAYOUT}"
+        self.problems += [f"{folder} is missing{hint}" for folder in missing]
+
+    def _folders(self, parent: Path) -> list[str]:
+        entries = _visible(parent)
+        self.strays += [str(path) for path in entries if not path.is_dir()]
+        return [path.name for path in entries if path.is_dir()]
+
+    def _split(self, split: str, splits: list[str]) -> list[ArchivePhoto]:
+        photo_folder, mask_folder = self.root / PHOTO_FOLDER / split, self.root / MASK_FOLDER / split
+        photos, masks = self._files(photo_folder, PHOTO_SUFFIXES), self._files(mask_folder, MASK_SUFFIXES)
+        for folder, files, suffixes in (
+            (photo_folder, photos, PHOTO_SUFFIXES),
+            (mask_folder, masks, MASK_SUFFIXES),
+        ):
+            if not files:
+                self.problems.append(f"{folder} holds no {'/'.join(suffixes)} file; fill it or remove the split")
+        if not photos or not masks:
+            return []
+        wanted = self._wanted(split, splits, photos)
+        for stem in sorted(set(masks) - set(photos) - set(wanted)):
+            self.problems.append(f"{mask_folder / masks[stem]} has no photo {photo_folder / stem}.jpg/.jpeg/.png")
+        for stem in wanted:
+            if stem in photos and stem not in masks:
+                self.problems.append(f"{photo_folder / photos[stem]} has no mask {mask_folder / stem}.png")
+        return [
+            ArchivePhoto(
+                split,
+                stem,
+                f"{PHOTO_FOLDER}/{split}/{photos[stem]}",
+                f"{MASK_FOLDER}/{split}/{masks[stem]}",
+                f"{split}/{stem}",
+            )
+            for stem in wanted
+            if stem in photos and stem in masks
+        ]
+
+    def _files(self, folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+        """Return file names by stem; two files with one stem are a problem."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for path in _visible(folder):
+            if path.suffix.lower() in suffixes and path.is_file():
+                names[path.stem].append(path.name)
+            else:
+                self.strays.append(str(path))
+        for stem, same in sorted(names.items()):
+            if len(same) > 1:
+                self.problems.append(f"{folder}: {' and '.join(same)} share the stem '{stem}'; keep one or rename")
+            if not stem.isprintable():
+                self.problems.append(f"{folder}: the file name {same[0]!r} is not printable UTF-8; rename it")
+        return {stem: same[0] for stem, same in names.items()}
+
+    def _wanted(self, split: str, splits: list[str], photos: dict[str, str]) -> list[str]:
+        """Return the stems of a split in sorted order: those of its list, or all where it has none."""
+        path = self.root / LIST_FOLDER / f"{split}.txt"
+        if not path.is_file():
+            return sorted(photos)
+        wanted: dict[str, None] = {}
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            self.problems.append(f"{path} is not a UTF-8 text file; save it as UTF-8")
+            return []
+        for number, line in enumerate(lines, start=1):
+            *folders, name = line.strip().replace("\\", "/").split("/")
+            if not name:
+                continue
+            if folders and folders[-1] in splits and folders[-1] != split:
+                self.problems.append(f"{path}, line {number}: '{line.strip()}' is of another split; remove the line")
+                continue
+            stem = photo_stem(name)
+            if stem not in photos and stem not in wanted:
+                self.problems.append(
+                    f"{path}, line {number}: {self.root / PHOTO_FOLDER / split} has no photo '{stem}'; "
+                    f"copy it there or remove the line"
+                )
+            wanted[stem] = None
+        if not wanted:
+            self.problems.append(f"{path} lists no photo; fill it, or delete it to take every photo of the folder")
+        elif unlisted := len(photos.keys() - wanted.keys()):
+            self.notes.append(f"{split}: {unlisted} photos are not in {path} and are left out")
+        return sorted(wanted)
+
+
+def photo_stem(name: str) -> str:
+    """Return a photo's file name without its suffix, if it has one of ours; dots inside the name stay."""
+    suffix = Path(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in PHOTO_SUFFIXES else name
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _SYSTEM_FILES)
+
+
+def _with_groups(photos: list[ArchivePhoto], path: Path, problems: list[str], notes: list[str]) -> list[ArchivePhoto]:
+    groups: dict[tuple[str, str], str] = {}
+    for number, (split, image, group) in _group_rows(path, problems):
+        key = (split, photo_stem(image))
+        if groups.setdefault(key, group) != group:
+            problems.append(f"{path}, line {number}: {split}/{image} has two groups, '{groups[key]}' and '{group}'")
+        if not group:
+            problems.append(f"{path}, line {number}: the group of {split}/{image} is empty; name it")
+    if not groups:
+        return photos
+    known = {(photo.split, photo.stem) for photo in photos}
+    problems += [f"{path} has no row for {photo}; add it" for photo in map("/".join, sorted(known - groups.keys()))]
+    if unknown := sorted(groups.keys() - known):
+        notes.append(f"{path}: {len(unknown)} rows name no photo in use, the first is {'/'.join(unknown[0])}")
+    return [replace(photo, group=groups.get((photo.split, photo.stem), photo.group)) for photo in photos]
+
+
+def _group_rows(path: Path, problems: list[str]) -> list[tuple[int, tuple[str, str, str]]]:
+    needed = ("split", "image", "group")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not set(needed) <= set(reader.fieldnames or ()):
+                problems.append(f"{path} needs the columns split,image,group, but has {reader.fieldnames}")
+                return []
+            rows = [(reader.line_num, tuple((row[name] or "").strip() for name in needed)) for row in reader]
+    except FileNotFoundError:
+        problems.append(f"--groups {path} does not exist; give a CSV file with the columns split,image,group")
+        return []
+    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
+        problems.append(f"--groups {path} is not a UTF-8 CSV file ({error})")
+        return []
+    if not rows:
+        problems.append(f"{path} has no row; give split,image,group for every photo")
+    return [(line, (split, image, group)) for line, (split, image, group) in rows]
