@@ -81,7 +81,7 @@ def in_top(truth: Array, logits: Array, k: int) -> NDArray[np.bool_]:
     own = np.take_along_axis(logits, truth[:, None].astype(np.int64), axis=1)
     earlier = np.arange(logits.shape[1]) < truth[:, None]
     rank = np.count_nonzero((logits > own) | ((logits == own) & earlier), axis=1)
-    return rank < k
+    return np.asarray(rank < k, dtype=np.bool_)
 
 
 def top5_defined(classes: int) -> bool:
@@ -125,7 +125,7 @@ def check_predictions(truth: Array, logits: Array) -> None:
     """
     if truth.ndim != 1 or logits.ndim != 2 or len(truth) != len(logits):
         raise ValueError(f"truth must be N and logits N×C; got shapes {truth.shape} and {logits.shape}")
-    if len(truth) and not (0 <= int(truth.min()) and int(truth.max()) < logits.shape[1]):
+    if len(truth) and (truth.min() < 0 or truth.max() >= logits.shape[1]):
         raise ValueError(f"class indices {truth.min()}..{truth.max()} do not fit {logits.shape[1]} columns")
     broken = np.flatnonzero(~(logits < np.inf).all(axis=1))
     if broken.size:

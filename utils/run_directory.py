@@ -83,6 +83,11 @@ class RunDirectory:
         path = self.path / LOG_FILE
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
+    def read_metrics(self) -> dict[str, Any]:
+        """Return the content of ``metrics.json``."""
+        metrics: dict[str, Any] = json.loads((self.path / METRICS_FILE).read_text(encoding="utf-8"))
+        return metrics
+
     def truncate_log(self, rows: list[dict[str, Any]]) -> None:
         """Replace ``log.jsonl`` by the rows that a checkpoint vouches for."""
         write_text(self.path / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))

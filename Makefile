@@ -1,0 +1,33 @@
+# demo, test, lint, format, benchmark: each sets up .venv by itself when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= runs/demo
+
+.PHONY: demo test lint format benchmark install
+
+demo: install
+	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR)
+
+test: lint
+	$(BIN)/python -m pytest -q -n 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: install
+	$(BIN)/python -m benchmarks
+
+install: $(VENV)/installed
+
+# The stamp comes last, so that an interrupted installation is taken up again.
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,99 @@
+"""What a run would do, before it does it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from datasets.index import PairIndex
+from experiments.figures import save_batch_mosaic
+from experiments.fit import resolve
+from experiments.kinds import Config, Kind
+from experiments.setup import Setup, build_setup, load_splits
+from experiments.statistics import minimum_detectable_difference
+from utils.batch import prepare_views
+from utils.devices import make_accelerator
+from utils.errors import ConfigError
+from utils.sections import TrainConfig
+
+BYTES_PER_MIB = 2**20
+
+
+def dry_run(kind: Kind, config: Config) -> None:
+    """Print parameters, learning rates, class counts and memory, and draw the first training batch.
+
+    The mosaic goes to ``<run.dir>-dry_run.png``, or ``dry_run.png`` where no run directory is named. Nothing else
+    is written and no optimiser step is taken.
+    """
+    accelerator = make_accelerator(config.train)
+    picture = Path(f"{config.run.dir}-dry_run.png" if config.run.dir else "dry_run.png")
+    config = resolve(config, accelerator)
+    splits = load_splits(config.data, config.train.seed)
+    setup = build_setup(kind, config, splits, accelerator, initialise=True)
+    print("\n".join([f"device      {config.train.device}, {config.train.precision}", *_model_lines(setup)]))
+    print("\n".join([*_rate_lines(setup, config.train), *_data_lines(setup), *_memory_lines(setup, config)]))
+    batch = next(iter(setup.train_loader)).to(accelerator.device)
+    views = {name: pixels.cpu().numpy() for name, pixels in prepare_views(batch, setup.training.specs).items()}
+    names = [splits.train.classes.names[label] for label in batch.label.tolist()]
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        save_batch_mosaic(views, setup.training.specs, names, picture)
+    except OSError as error:
+        raise ConfigError(f"cannot write {picture}: {error.strerror}; choose another --run.dir") from None
+    print(f"first batch as the model sees it: {picture}")
+
+
+def _model_lines(setup: Setup) -> list[str]:
+    counts = setup.model.parameter_counts()
+    tied = getattr(setup.model, "tied", False)
+    lines = [f"{name:<16}{count / 1e6:10.3f} M parameters" for name, count in counts.items()]
+    sizes = ", ".join(f"{name} {spec.size}×{spec.size}" for name, spec in setup.training.specs.items())
+    roles = "tied: one backbone serves both roles" if tied else "not tied"
+    return [*lines, f"modules     {roles}", f"input       {sizes} pixels"]
+
+
+def _rate_lines(setup: Setup, train: TrainConfig) -> list[str]:
+    schedule = setup.training.schedule
+    last, peak = schedule.steps_per_epoch * train.epochs - 1, schedule.peak_step()
+    lines = [f"steps       {schedule.steps_per_epoch} per epoch, {last + 1} in all, warm-up {schedule.warmup_steps}"]
+    for name, step in (("first", 0), ("peak", peak), ("last", last)):
+        factor = schedule.factor(step)
+        lines.append(
+            f"LR {name:<9}backbone {factor * train.backbone_lr:.4e}, head {factor * train.head_lr:.4e} "
+            f"at step {step + 1} (epoch {step // schedule.steps_per_epoch + 1})"
+        )
+    return lines
+
+
+def _data_lines(setup: Setup) -> list[str]:
+    parts: list[tuple[str, PairIndex | None]] = [
+        ("train", setup.splits.train),
+        ("validation", setup.splits.validation),
+        ("test", setup.splits.test),
+    ]
+    lines = []
+    for name, index in parts:
+        if index is None:
+            continue
+        counts = index.class_counts()
+        least, most = int(np.argmin(counts)), int(np.argmax(counts))
+        lines.append(
+            f"{name:<12}{len(index)} pairs of {len(index.group_names)} groups in {len(counts)} classes; "
+            f"least {index.classes.names[least]} {counts[least]}, most {index.classes.names[most]} {counts[most]}"
+        )
+    test = setup.splits.test
+    smallest = minimum_detectable_difference(len(set(test.group.tolist())))
+    lines.append(f"test noise  a top-1 difference under {smallest:.3f} between two runs cannot be told from chance")
+    return lines
+
+
+def _memory_lines(setup: Setup, config: Config) -> list[str]:
+    parameters = list(setup.model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    pairs = config.train.micro_batch or config.train.batch_size
+    inputs = sum(3 * spec.size**2 * 4 * pairs for spec in setup.training.specs.values())
+    return [
+        f"memory      weights {weights / BYTES_PER_MIB:.0f} MiB, gradients and two Adam moments "
+        f"{3 * trained / BYTES_PER_MIB:.0f} MiB, inputs of {pairs} pairs {inputs / BYTES_PER_MIB:.0f} MiB; "
+        f"activations come on top"
+    ]

@@ -1,0 +1,193 @@
+"""One run: train, score, record."""
+
+import dataclasses
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from experiments.continuation import restore, save
+from experiments.kinds import Config, Kind
+from experiments.outcome import score, write_outcome
+from experiments.progress import Progress
+from experiments.setup import Setup, build_setup, load_splits, loader_for
+from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
+from utils.config import to_yaml
+from utils.devices import make_accelerator, resolve_precision
+from utils.engine import Meter, compute_logits, train_one_epoch
+from utils.errors import InterruptedRunError
+from utils.optimisers import largest_rates
+from utils.run_directory import RunDirectory, describe_environment
+from utils.signals import StopFlag, stop_on_signals
+
+
+def fit(kind: Kind, config: Config) -> dict[str, Any]:
+    """Train a model, score it on the test split and leave a complete run directory.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        UserError: the configuration or the data cannot be used; nothing is written then.
+        RunError: the loss is not finite any more.
+        InterruptedRunError: a signal stopped the run after its checkpoint.
+    """
+    accelerator = make_accelerator(config.train)
+    config = resolve(config, accelerator)
+    assert config.run.dir is not None
+    run = RunDirectory(Path(config.run.dir))
+    if config.run.resume == "never":
+        run.refuse_unless_empty()
+    elif run.finished:
+        print(f"{run.path} is finished already; its scores follow")
+        return run.read_metrics()
+    splits = load_splits(config.data, config.train.seed)
+    setup = build_setup(kind, config, splits, accelerator, initialise=True)
+    if accelerator.is_main_process:
+        for note in (*splits.train.notes, *splits.test.notes):
+            print(note)
+    progress = restore(run, config, setup) if config.run.resume == "auto" else None
+    if progress is None:
+        progress = Progress()
+        if accelerator.is_main_process:
+            run.start(to_yaml(config), describe_environment(kind.script, accelerator.device.type))
+    accelerator.wait_for_everyone()
+    with stop_on_signals() as stop:
+        _train(run, config, setup, progress, stop)
+    metrics = _finish(kind, run, config, setup, progress)
+    run.close()
+    return metrics
+
+
+def resolve(config: Config, accelerator: Accelerator) -> Config:
+    """Fill in what depends on machine and moment: run directory, device and precision."""
+    device = accelerator.device.type
+    train = dataclasses.replace(
+        config.train, device=device, precision=resolve_precision(config.train.precision, device)
+    )
+    folder = config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    return dataclasses.replace(config, train=train, run=dataclasses.replace(config.run, dir=folder))
+
+
+def _train(run: RunDirectory, config: Config, setup: Setup, progress: Progress, stop: StopFlag) -> None:
+    """Run the epochs that are left."""
+    while progress.epoch < config.train.epochs:
+        started = time.perf_counter()
+        summary = _train_epoch(setup, config, progress, stop)
+        if summary is None:
+            assert stop.signal_number is not None
+            if setup.training.accelerator.is_main_process:
+                save(run.checkpoint_last, config, setup, progress)
+            raise InterruptedRunError(
+                f"stopped by signal {stop.signal_number} in epoch {progress.epoch + 1}, after optimiser step "
+                f"{progress.step}; checkpoint {run.checkpoint_last}. Continue with --run.dir {run.path} "
+                f"--run.resume auto",
+                stop.signal_number,
+            )
+        row = {"epoch": progress.epoch + 1, "step": progress.step} | largest_rates(setup.training.optimizer)
+        row |= {"train": summary} | _score_epoch(setup, config)
+        row["seconds"] = round(time.perf_counter() - started, 3)
+        progress.end_epoch(row)
+        _record_epoch(run, config, setup, progress)
+
+
+def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFlag) -> dict[str, float] | None:
+    """Train the current epoch to its end and return its means, or null where a stop was requested."""
+    training, accelerator = setup.training, setup.training.accelerator
+    setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
+    plan = setup.sampler.plan_sizes()
+    meter = Meter(accelerator.device, progress.loss_sum, progress.hits, progress.pairs)
+    summary: dict[str, float] = {}
+    bar = tqdm(
+        total=len(setup.splits.train),
+        initial=progress.pairs,
+        desc=f"epoch {progress.epoch + 1}/{config.train.epochs}",
+        unit="pair",
+        leave=False,
+        disable=None if accelerator.is_main_process else True,
+    )
+
+    def on_interval(_steps: int, means: dict[str, float]) -> None:
+        summary.update(means)
+        bar.update(meter.pairs - bar.n)
+        bar.set_postfix(loss=f"{means['loss']:.4f}", lr=f"{largest_rates(training.optimizer)['lr_head']:.2e}")
+
+    with bar:
+        taken = train_one_epoch(training, iter(setup.train_loader), plan, progress.step, meter, on_interval, stop)
+    progress.advance(taken, meter)
+    finished = taken == len(plan)
+    return summary if finished and not stop() else None
+
+
+def _score_epoch(setup: Setup, config: Config) -> dict[str, Any]:
+    """Return point scores of the validation split, and of the test split where every epoch asks for it."""
+    scores: dict[str, Any] = {}
+    if setup.splits.validation is not None:
+        scores["val"] = score(setup.splits.validation, _logits(setup, config, "validation"), None)
+    if config.eval.test_every_epoch:
+        scores["test"] = score(setup.splits.test, _logits(setup, config, "test"), None)
+    return scores
+
+
+def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
+    index = setup.splits.validation if split == "validation" else setup.splits.test
+    assert index is not None
+    accelerator = setup.training.accelerator
+    loader = loader_for(index, setup.model.view_specs, config, accelerator)
+    bar = tqdm(total=len(index), desc=split, unit="pair", leave=False, disable=None)
+    with bar:
+        return compute_logits(
+            setup.scored_model,
+            loader,
+            setup.model.view_specs,
+            accelerator,
+            n_pairs=len(index),
+            n_classes=len(index.classes),
+            on_batch=bar.update,
+        )
+
+
+def _record_epoch(run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> None:
+    if not setup.training.accelerator.is_main_process:
+        return
+    row = progress.rows[-1]
+    run.log(row)
+    parts = [f"epoch {row['epoch']}/{config.train.epochs}", f"loss {row['train']['loss']:.4f}"]
+    parts.append(f"train top1 {row['train']['top1']:.3f}")
+    parts += [f"{name} macro_f1 {row[name]['macro_f1']:.3f}" for name in ("val", "test") if name in row]
+    parts.append(f"{len(setup.splits.train) / row['seconds']:.0f} pairs/s")
+    print("  ".join(parts), flush=True)
+    if progress.is_best:
+        save_weights(setup.scored_model.state_dict(), _made(run.checkpoint_best) / WEIGHTS_FILE)
+    if progress.epoch % config.run.checkpoint_every == 0 or progress.epoch == config.train.epochs:
+        save(run.checkpoint_last, config, setup, progress)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _finish(kind: Kind, run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> dict[str, Any]:
+    """Score the selected weights and write every result, ``metrics.json`` last."""
+    accelerator = setup.training.accelerator
+    if config.eval.selection == "best":
+        path = run.checkpoint_best / WEIGHTS_FILE
+        load_into(setup.scored_model, load_weights(path), path)
+    started = time.perf_counter()
+    test_logits = _logits(setup, config, "test")
+    validation_logits = _logits(setup, config, "validation") if setup.splits.validation is not None else None
+    if not accelerator.is_main_process:
+        return {}
+    save_weights(setup.scored_model.state_dict(), run.path / WEIGHTS_FILE)
+    timing = {
+        "epoch_seconds": [row["seconds"] for row in progress.rows],
+        "test_seconds": round(time.perf_counter() - started, 3),
+        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if accelerator.device.type == "cuda" else None,
+    }
+    return write_outcome(kind, run, config, setup, progress, test_logits, validation_logits, timing)

@@ -1,0 +1,91 @@
+"""What a finished run leaves behind."""
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from datasets.index import PairIndex
+from experiments.figures import save_confusion, save_curves, save_per_class
+from experiments.kinds import Config, Kind
+from experiments.progress import Progress
+from experiments.setup import Setup
+from experiments.statistics import scores_with_intervals
+from utils.files import write_atomic, write_text
+from utils.metrics import scores
+from utils.run_directory import METRICS_FILE, RunDirectory
+
+TOP = 5
+
+
+def score(index: PairIndex, logits: np.ndarray, resamples: int | None) -> dict[str, Any]:
+    """Score the logits N×C of a split; with intervals where ``resamples`` is given."""
+    ambiguous = index.classes.ambiguous_indices
+    if resamples is None:
+        return dict(scores(index.label, logits, ambiguous))
+    return dict(scores_with_intervals(index.label, logits, index.group, ambiguous, resamples=resamples, seed=0))
+
+
+def write_outcome(
+    kind: Kind,
+    run: RunDirectory,
+    config: Config,
+    setup: Setup,
+    progress: Progress,
+    test_logits: np.ndarray,
+    validation_logits: np.ndarray | None,
+    timing: dict[str, Any],
+) -> dict[str, Any]:
+    """Write predictions, logits, tables, figures and, last of all, ``metrics.json``; return its content."""
+    test, validation = setup.splits.test, setup.splits.validation
+    names = test.classes.names
+    predicted = test_logits.argmax(axis=1)
+    write_text(run.path / "predictions.csv", predictions_csv(test, test_logits))
+    arrays = {"test": test_logits, "test_label": test.label}
+    if validation is not None and validation_logits is not None:
+        arrays |= {"validation": validation_logits, "validation_label": validation.label}
+    write_atomic(run.path / "logits.npz", lambda path: np.savez_compressed(path, **arrays))
+    save_per_class(test.label, predicted, names, run.path / "per_class.csv")
+    save_curves(progress.rows, run.path / "curves.png")
+    save_confusion(test.label, predicted, names, run.path / "confusion.png")
+    run.write_json("timing.json", timing)
+    epoch = progress.best_epoch if config.eval.selection == "best" else progress.epoch
+    metrics: dict[str, Any] = {
+        "model": kind.name,
+        "test": score(test, test_logits, config.eval.resamples),
+        "train": next(row["train"] for row in progress.rows if row["epoch"] == epoch)
+        | {"n_pairs": len(setup.splits.train)},
+        "selection": config.eval.selection,
+        "selected_epoch": epoch,
+        "selected_on": "validation macro_f1" if config.eval.selection == "best" else "nothing, it is the last epoch",
+        "epochs": progress.epoch,
+        "seed": config.train.seed,
+        "parameters": setup.model.parameter_counts(),
+        "fingerprint": setup.splits.fingerprint,
+    }
+    if validation is not None and validation_logits is not None:
+        metrics["val"] = score(validation, validation_logits, config.eval.resamples)
+    run.write_json(METRICS_FILE, metrics)
+    return metrics
+
+
+def predictions_csv(index: PairIndex, logits: np.ndarray) -> str:
+    """Return one line per pair: key, truth, prediction, and the top five with their probabilities."""
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    count = min(TOP, logits.shape[1])
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    names = index.classes.names
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = range(1, count + 1)
+    writer.writerow(
+        ["split", "class", "stem", "group", "truth", "prediction"]
+        + [cell for rank in ranks for cell in (f"top{rank}", f"top{rank}_probability")]
+    )
+    for row in range(len(index)):
+        best = [cell for k in top[row] for cell in (names[k], f"{probabilities[row, k]:.6f}")]
+        truth = names[index.label[row]]
+        writer.writerow([*index.key(row), index.group_names[index.group[row]], truth, names[top[row, 0]], *best])
+    return text.getvalue()

@@ -1,0 +1,54 @@
+"""How far a run has come."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from utils.engine import Meter
+
+
+@dataclass
+class Progress:
+    """Place in a run, and what it has logged.
+
+    Attributes:
+        epoch: epochs completed.
+        step: optimiser steps taken since the start.
+        step_in_epoch: those of the unfinished epoch.
+        loss_sum, hits, pairs: sums of the unfinished epoch.
+        rows: one row per completed epoch, as in ``log.jsonl``.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0
+    hits: float = 0.0
+    pairs: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def advance(self, steps: int, meter: Meter) -> None:
+        """Add the steps taken and take over the meter's sums."""
+        self.step += steps
+        self.step_in_epoch += steps
+        self.loss_sum, self.hits, self.pairs = meter.loss_sum, meter.hits, meter.pairs
+
+    def end_epoch(self, row: dict[str, Any]) -> None:
+        """Close an epoch with its row."""
+        self.rows.append(row)
+        self.epoch += 1
+        self.step_in_epoch, self.loss_sum, self.hits, self.pairs = 0, 0.0, 0.0, 0
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first epoch with the highest validation macro-F1, counted from 1; null without validation."""
+        scored = [(row["val"]["macro_f1"], -row["epoch"]) for row in self.rows if "val" in row]
+        return -max(scored)[1] if scored else None
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last completed epoch is the best so far."""
+        return bool(self.rows) and self.best_epoch == self.rows[-1]["epoch"]
+
+    def as_state(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint."""
+        return asdict(self)

@@ -1,0 +1,56 @@
+"""Several runs that differ in their seed alone."""
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.fit import fit
+from experiments.kinds import Config, Kind
+from experiments.statistics import t_interval
+from utils.config import to_yaml
+from utils.run_directory import RunDirectory, describe_environment
+
+
+def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
+    """Train one run per seed in ``<run.dir>/seed<N>`` and write the mean scores with t-intervals over seeds.
+
+    Returns:
+        The content of ``<run.dir>/metrics.json``: for each score the mean, ``<name>_ci`` (95 % t-interval over
+        seeds, null for one seed) and ``<name>_by_seed``.
+    """
+    seeds = config.train.seeds
+    assert seeds is not None
+    folder = Path(config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}")
+    run = RunDirectory(folder)
+    if config.run.resume == "never":
+        run.refuse_unless_empty()
+    results = []
+    for seed in seeds:
+        train = dataclasses.replace(config.train, seed=seed, seeds=None)
+        one = dataclasses.replace(config.run, dir=str(folder / f"seed{seed}"))
+        print(f"seed {seed}")
+        results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
+    if not all(results):
+        return {}  # another process writes
+    summary = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}
+    summary["test"] = _over_seeds([result["test"] for result in results])
+    run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
+    run.write_json("metrics.json", summary)
+    return summary
+
+
+def _over_seeds(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    for name, value in scores[0].items():
+        if name.endswith("_ci"):
+            continue
+        values = [score[name] for score in scores]
+        if name.startswith("n_") or value is None:
+            summary[name] = value
+            continue
+        interval = t_interval(values)
+        summary[name] = interval.mean
+        summary[f"{name}_ci"] = None if interval.low is None else [interval.low, interval.high]
+        summary[f"{name}_by_seed"] = values
+    return summary

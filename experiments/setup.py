@@ -1,0 +1,144 @@
+"""From a configuration to data, model and loaders."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from datasets.loaders import StepSampler, evaluation_loader, resolve_workers, training_loader
+from datasets.pairs import PairDataset
+from datasets.splits import inverse_class_weights, split_by_group
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader
+
+from datasets.index import PairIndex
+from experiments.kinds import Config, Kind, Model
+from utils.batch import Batch, ViewSpec
+from utils.engine import Training
+from utils.errors import ConfigError
+from utils.optimisers import make_optimizer
+from utils.schedule import make_schedule
+from utils.sections import DataConfig, TrainConfig
+from utils.seeding import seed_everything
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The pairs of a run."""
+
+    train: PairIndex
+    validation: PairIndex | None
+    test: PairIndex
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes that change when a pair is added, lost or altered."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: index.fingerprint() for name, index in parts.items() if index is not None}
+
+
+def load_splits(data: DataConfig, seed: int) -> Splits:
+    """Read and check the index of both splits; cut the validation part off train, by group."""
+    root = Path(data.root)
+    train = PairIndex.from_tree(root, data.splits.train, exclude=data.exclude, every_class=True)
+    test = PairIndex.from_tree(root, data.splits.test, train.classes, exclude=data.exclude)
+    if data.validation_fraction == 0:
+        return Splits(train, None, test)
+    kept, held_out = split_by_group(train, data.validation_fraction, seed)
+    return Splits(kept, held_out, test)
+
+
+@dataclass
+class Setup:
+    """Data, model and optimiser of one run, ready to train."""
+
+    model: Model
+    training: Training
+    sampler: StepSampler
+    train_loader: DataLoader[Batch]
+    average: ModelEmaV3 | None
+    splits: Splits
+
+    @property
+    def scored_model(self) -> nn.Module:
+        """The model whose scores count: the averaged weights where there are any."""
+        return self.average.module if self.average is not None else self.model
+
+
+def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Accelerator, *, initialise: bool) -> Setup:
+    """Build everything that training needs; weights depend on ``train.seed`` alone."""
+    train = config.train
+    if config.eval.selection == "best" and splits.validation is None:
+        raise ConfigError(
+            "eval.selection is best, but there is no validation split to choose on; set data.validation_fraction "
+            "(such as 0.1), or use eval.selection last"
+        )
+    seed_everything(train.seed, "weights")
+    model = kind.build(config, len(splits.train.classes), initialise)
+    dataset = PairDataset(splits.train, model.view_specs, config.data, training=True, seed=train.seed)
+    sampler = StepSampler(
+        splits.train.label,
+        batch_size=train.batch_size,
+        micro_batch=train.micro_batch,
+        seed=train.seed,
+        sampling=config.data.sampling,
+        world_size=accelerator.num_processes,
+        rank=accelerator.process_index,
+    )
+    loader = training_loader(
+        dataset, sampler, workers=resolve_workers(config.data.workers), device_type=accelerator.device.type
+    )
+    training, average = _prepare(train, model, splits, sampler, accelerator)
+    return Setup(model, training, sampler, loader, average, splits)
+
+
+def _prepare(
+    train: TrainConfig, model: Model, splits: Splits, sampler: StepSampler, accelerator: Accelerator
+) -> tuple[Training, ModelEmaV3 | None]:
+    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head)
+    model.to(accelerator.device)
+    average = ModelEmaV3(model, decay=train.ema_decay, use_warmup=True) if train.ema_decay is not None else None
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    weights = None
+    if train.class_weights == "inverse":
+        counts = splits.train.class_counts()
+        weights = torch.as_tensor(inverse_class_weights(counts), dtype=torch.float32, device=accelerator.device)
+    training = Training(
+        model=prepared,
+        optimizer=prepared_optimizer,
+        accelerator=accelerator,
+        schedule=make_schedule(train, len(splits.train), sampler.steps_per_epoch),
+        specs=model.view_specs,
+        class_weights=weights,
+        label_smoothing=train.label_smoothing,
+        clip_norm=train.clip_norm,
+        average=average,
+        seed=train.seed,
+        log_every=train.log_every,
+    )
+    return training, average
+
+
+def unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return modules in order, a shared one once."""
+    seen: dict[int, nn.Module] = {}
+    for module in modules:
+        seen.setdefault(id(module), module)
+    return list(seen.values())
+
+
+def loader_for(
+    index: PairIndex, specs: dict[str, ViewSpec], config: Config, accelerator: Accelerator
+) -> DataLoader[Batch]:
+    """Return this process's share of a split, in order, without augmentation."""
+    dataset = PairDataset(index, specs, config.data, training=False, seed=config.train.seed)
+    return evaluation_loader(
+        dataset,
+        batch_size=config.eval.batch_size or config.train.batch_size,
+        workers=resolve_workers(config.data.workers),
+        device_type=accelerator.device.type,
+        world_size=accelerator.num_processes,
+        rank=accelerator.process_index,
+    )
