@@ -1,0 +1,158 @@
+"""The table of pairs: what there is, known without decoding a single image."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.classes import ClassMap
+from datasets.listing import VIEW_FOLDERS
+from datasets.tree import ScannedPair, scan_tree
+
+
+@dataclass(frozen=True, eq=False)
+class PairIndex:
+    """N pairs of one split, sorted by class index and stem; about 100 bytes a pair, whatever the pictures' size.
+
+    Attributes:
+        root: the tree; ``root/split/{roi,extra-roi}/<class folder>/<stem><suffix>`` are its files.
+        split: folder name of the split.
+        classes: ordered classes; labels are positions in it.
+        label: int16 N, class index.
+        stems: N photo stems; rows of one photo share the string.
+        group: int32 N, position in ``group_names``. Statistics and splits go by group.
+        group_names: names of the groups; a photo ("split/stem") unless the manifest says otherwise.
+        size: int32 N×2, width and height of the stored cut-outs in pixels.
+        suffix: uint8 N×2, position in ``suffix_names`` of the roi file and of the extra-roi file.
+        suffix_names: file suffixes as they are spelled on disk.
+        source_digest: uint8 N×16, digest of the manifest's photo and mask hashes; None without a manifest.
+        notes: what the user should know, one line each (a tree without classes.yaml, ignored hidden files).
+    """
+
+    root: Path
+    split: str
+    classes: ClassMap
+    label: NDArray[np.int16]
+    stems: list[str]
+    group: NDArray[np.int32]
+    group_names: list[str]
+    size: NDArray[np.int32]
+    suffix: NDArray[np.uint8]
+    suffix_names: tuple[str, ...]
+    source_digest: NDArray[np.uint8] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_tree(
+        cls,
+        root: Path,
+        split: str,
+        classes: ClassMap | None = None,
+        *,
+        exclude: Iterable[str] = (),
+        require_every_class: bool = False,
+    ) -> "PairIndex":
+        """List one split of a tree and check it. Nothing is decoded.
+
+        Sizes and groups come from ``manifest.csv``; without one, sizes come from the header of every file and each
+        photo is a group. Classes come from ``classes``, else from ``classes.yaml``, else from the folder names in
+        sorted order (said in ``notes``).
+
+        Args:
+            root: folder that holds the splits.
+            split: folder name of the split, such as ``train``.
+            classes: class list to use instead of the tree's own, such as a trained model's.
+            exclude: class names to leave out; labels are positions in the remaining list.
+            require_every_class: report a class without any pair, as the training split must.
+
+        Raises:
+            DataError: with every problem found: a missing partner, a size or class mismatch, a file that the
+                manifest lacks or the reverse, two files for one stem, an empty file, an unknown class folder, an
+                empty or absent folder, a single class, a class without a pair.
+        """
+        tree = scan_tree(root, split, classes, exclude=exclude, require_every_class=require_every_class)
+        return cls._from_pairs(root, split, tree.classes, tree.pairs, tree.notes)
+
+    @classmethod
+    def _from_pairs(
+        cls, root: Path, split: str, classes: ClassMap, pairs: list[ScannedPair], notes: list[str]
+    ) -> "PairIndex":
+        stems: dict[str, str] = {}
+        groups: dict[str, int] = {}
+        suffixes: dict[str, int] = {}
+        digests = [pair.digest for pair in pairs]
+        return cls(
+            root=root,
+            split=split,
+            classes=classes,
+            label=np.array([pair.label for pair in pairs], dtype=np.int16),
+            stems=[stems.setdefault(pair.stem, pair.stem) for pair in pairs],
+            group=np.array([groups.setdefault(pair.group, len(groups)) for pair in pairs], dtype=np.int32),
+            group_names=list(groups),
+            size=np.array([pair.size for pair in pairs], dtype=np.int32).reshape(-1, 2),
+            suffix=np.array(
+                [[suffixes.setdefault(name, len(suffixes)) for name in pair.suffixes] for pair in pairs],
+                dtype=np.uint8,
+            ).reshape(-1, 2),
+            suffix_names=tuple(suffixes),
+            source_digest=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16) if all(digests) else None,
+            notes=notes,
+        )
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    def key(self, row: int) -> tuple[str, str, str]:
+        """Return (split, class name, photo stem), which no other pair of the tree has."""
+        return self.split, self.classes.names[self.label[row]], self.stems[row]
+
+    def draw_key(self, row: int) -> str:
+        """Return the key as "split/class/stem", the text that random draws depend on."""
+        return "/".join(self.key(row))
+
+    def paths(self, row: int) -> tuple[Path, Path]:
+        """Return the roi file and the extra-roi file of a pair."""
+        folder, stem = self.classes.folders[self.label[row]], self.stems[row]
+        roi, extra_roi = (
+            self.root / self.split / view / folder / (stem + self.suffix_names[code])
+            for view, code in zip(VIEW_FOLDERS, self.suffix[row], strict=True)
+        )
+        return roi, extra_roi
+
+    def subset(self, rows: NDArray[Any] | list[int]) -> "PairIndex":
+        """Return an index of some rows (integer positions), in the order given; classes and group codes stay."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            label=self.label[chosen],
+            stems=[self.stems[row] for row in chosen],
+            group=self.group[chosen],
+            size=self.size[chosen],
+            suffix=self.suffix[chosen],
+            source_digest=None if self.source_digest is None else self.source_digest[chosen],
+        )
+
+    def without(self, excluded: Iterable[str]) -> "PairIndex":
+        """Return the index less some classes, by name; the remaining classes close ranks and are relabelled."""
+        classes = self.classes.without(excluded)
+        old_to_new = np.array([classes.names.index(n) if n in classes.names else -1 for n in self.classes.names])
+        label = old_to_new[self.label]
+        kept = self.subset(np.flatnonzero(label >= 0))
+        return replace(kept, classes=classes, label=label[label >= 0].astype(np.int16))
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return the number of pairs of each class: int64, one per class, 0 included."""
+        return np.bincount(self.label, minlength=len(self.classes)).astype(np.int64)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 (hexadecimal) over keys, stored sizes and, with a manifest, the sources' hashes."""
+        digest = hashlib.sha256()
+        digest.update("\n".join(self.draw_key(row) for row in range(len(self))).encode("utf-8"))
+        digest.update(b"\0" + self.size.astype("<i4").tobytes())
+        if self.source_digest is not None:
+            digest.update(b"\0" + self.source_digest.tobytes())
+        return digest.hexdigest()
