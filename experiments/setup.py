@@ -42,8 +42,10 @@ class Splits:
 def load_splits(data: DataConfig, seed: int) -> Splits:
     """Read and check the index of both splits; cut the validation part off train, by group."""
     root = Path(data.root)
-    train = PairIndex.from_tree(root, data.splits.train, exclude=data.exclude, every_class=True)
-    test = PairIndex.from_tree(root, data.splits.test, train.classes, exclude=data.exclude)
+    train = PairIndex.from_tree(root, data.splits.train, require_every_class=True)
+    test = PairIndex.from_tree(root, data.splits.test, train.classes)
+    if data.exclude:
+        train, test = train.without(data.exclude), test.without(data.exclude)
     if data.validation_fraction == 0:
         return Splits(train, None, test)
     kept, held_out = split_by_group(train, data.validation_fraction, seed)

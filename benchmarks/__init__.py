@@ -1,0 +1,1 @@
+"""One file per claim about speed: a ratio against a named baseline, measured in one run."""
