@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datasets.classes import ClassMap
 from datasets.listing import VIEW_FOLDERS
-from datasets.tree import ScannedPair, scan_tree
+from datasets.scan import ScannedPair, scan_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ class PairIndex:
                 manifest lacks or the reverse, two files for one stem, an empty file, an unknown class folder, an
                 empty or absent folder, a single class, a class without a pair.
         """
-        tree = scan_tree(root, split, classes, exclude=exclude, require_every_class=require_every_class)
-        return cls._from_pairs(root, split, tree.classes, tree.pairs, tree.notes)
+        scanned = scan_split(root, split, classes, exclude=exclude, require_every_class=require_every_class)
+        return cls._from_pairs(root, split, scanned.classes, scanned.pairs, scanned.notes)
 
     @classmethod
     def _from_pairs(
