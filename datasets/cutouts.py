@@ -10,7 +10,7 @@ from PIL import Image
 Photo = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 PictureFormat = Literal["jpg", "png", "webp"]
-Labels = TypeVar("Labels", bound=np.generic[Any])
+Labels = TypeVar("Labels", bound="np.generic[Any]")
 
 FORMATS: tuple[PictureFormat, ...] = ("jpg", "png", "webp")
 LOSSLESS_FORMATS: tuple[PictureFormat, ...] = ("png", "webp")
