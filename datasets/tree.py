@@ -17,6 +17,11 @@ RECORD_FILE = "preprocess.yaml"
 CONTACT_SHEET_FILE = "contact_sheet.png"
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the bytes of a cut-out."""
+    return {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__}
+
+
 @dataclass(frozen=True)
 class ArchiveRecord:
     """One archive that went into a tree.
@@ -34,6 +39,7 @@ class ArchiveRecord:
         under_min_area: (photo, class) combinations left out as too small, by split.
         vanished: those of which resizing left no pixel, by split.
         damaged_exif: photos whose EXIF block could not be read, taken as upright.
+        versions: of what decided the bytes.
     """
 
     src: str
@@ -48,10 +54,11 @@ class ArchiveRecord:
     under_min_area: dict[str, int] = field(default_factory=dict)
     vanished: dict[str, int] = field(default_factory=dict)
     damaged_exif: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=versions)
 
-    def same_input(self, other: "ArchiveRecord") -> bool:
-        """Say whether two records are of the same archive under the same options, wherever it lies."""
-        names = ("sha256", "min_area", "mask_orientation", "ambiguous")
+    def same_options(self, other: "ArchiveRecord") -> bool:
+        """Say whether two records are of the same options, whatever the archive."""
+        names = ("min_area", "mask_orientation", "ambiguous")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
@@ -64,20 +71,12 @@ class TreeRecord:
         format: file format of the cut-outs.
         quality: JPEG quality; None for lossless formats.
         archives: in the order in which they were added.
-        versions: of the packages that decide the bytes.
     """
 
     size: int
     format: PictureFormat
     quality: int | None
     archives: list[ArchiveRecord]
-    versions: dict[str, str] = field(
-        default_factory=lambda: {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pillow": PIL.__version__,
-        }
-    )
 
     @property
     def lossless(self) -> bool:

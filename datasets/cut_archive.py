@@ -1,0 +1,142 @@
+"""All photos of an archive cut into an unfinished tree, on all cores, continued where an earlier run stopped."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from datasets.archive import Archive
+from datasets.cut_photo import CutOptions, CutRecord, cut_one, start_cutting
+from datasets.journal import Journal
+from datasets.manifest import ManifestRow
+from datasets.tree import versions
+from datasets.workers import StopSignals, map_unordered
+from utils.errors import DataError, InterruptedRunError, problem_list
+from utils.files import sha256
+
+Hashes = Mapping[tuple[str, str], tuple[str, str]]
+
+
+def cut_archive(
+    archive: Archive, folder: Path, options: CutOptions, append: bool, workers: int, stop: StopSignals
+) -> list[CutRecord]:
+    """Write the cut-outs of every photo into ``folder``.
+
+    Returns:
+        One record per photo, in the order of ``archive.photos``.
+
+    Raises:
+        DataError: with everything that is wrong with any photo or mask, after all others are finished, or where the
+            folder holds an unfinished tree of other options.
+        InterruptedRunError: where a signal came.
+    """
+    header = {
+        "src": str(archive.root.resolve()),
+        "classes": list(archive.label_ids.items()),
+        **asdict(options),
+        "append": append,
+        "versions": versions(),
+    }
+    journal = Journal(folder, header)
+    journal.keep(archive, options.format)
+    remaining = [photo for photo in archive.photos if (photo.split, photo.stem) not in journal.records]
+    photos = {(photo.split, photo.stem): photo for photo in archive.photos}
+    results = map_unordered(
+        cut_one,
+        remaining,
+        workers=max(1, min(workers, len(remaining))),
+        setup=start_cutting,
+        setup_arguments=(archive.root, folder, archive.label_ids, options),
+        stop=stop,
+    )
+    problems: list[str] = []
+    total = len(archive.photos)
+    with tqdm(total=total, initial=total - len(remaining), unit="photo", desc="cutting", disable=None) as bar:
+        for result in results:
+            bar.update()
+            if isinstance(result, list):
+                problems += result
+            else:
+                journal.add(archive.root, photos[result.split, result.stem], result)
+    journal.close()
+    if stop.number:
+        raise InterruptedRunError(
+            f"interrupted: {len(journal.records)} of {total} photos are finished and kept in {folder}; "
+            f"run the same command again to go on",
+            stop.number,
+        )
+    if problems:
+        advice = f"mend them and run the same command again; finished photos are kept in {folder}"
+        raise DataError(problem_list(f"archive {archive.root} ({advice})", sorted(problems)))
+    return [journal.records[photo.split, photo.stem] for photo in archive.photos]
+
+
+def manifest_rows(archive: Archive, records: list[CutRecord]) -> list[ManifestRow]:
+    """Return the manifest's rows of an archive's pairs."""
+    return [
+        ManifestRow(
+            photo.split,
+            pair.class_name,
+            photo.stem,
+            photo.group,
+            photo.photo,
+            *record.size,
+            *record.content_size,
+            round(pair.area / (record.content_size[0] * record.content_size[1]), 6),
+            *pair.box,
+            record.photo_sha256,
+            record.mask_sha256,
+        )
+        for photo, record in zip(archive.photos, records, strict=True)
+        for pair in record.pairs
+    ]
+
+
+def count_records(archive: Archive, records: list[CutRecord]) -> dict[str, Any]:
+    """Return the counts of an ``ArchiveRecord``: per split, with every split of the archive in each."""
+    splits = sorted({photo.split for photo in archive.photos})
+
+    def per_split(number: Callable[[CutRecord], int]) -> dict[str, int]:
+        counts = Counter(dict.fromkeys(splits, 0))
+        for record in records:
+            counts[record.split] += number(record)
+        return dict(counts)
+
+    return {
+        "photos": per_split(lambda _: 1),
+        "photos_without_pair": per_split(lambda record: not record.pairs),
+        "pairs": per_split(lambda record: len(record.pairs)),
+        "under_min_area": per_split(lambda record: len(record.under_min_area)),
+        "vanished": per_split(lambda record: len(record.vanished)),
+        "damaged_exif": [
+            photo.photo for photo, record in zip(archive.photos, records, strict=True) if record.damaged_exif
+        ],
+    }
+
+
+def record_hashes(records: list[CutRecord]) -> Hashes:
+    """Return (photo, mask) hashes by (split, stem)."""
+    return {(record.split, record.stem): (record.photo_sha256, record.mask_sha256) for record in records}
+
+
+def file_hashes(archive: Archive) -> Hashes:
+    """Read and hash every photo and mask: (photo, mask) hashes by (split, stem)."""
+    paths = [archive.root / path for photo in archive.photos for path in (photo.photo, photo.mask)]
+    with ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter
+        found = list(pool.map(sha256, paths))
+    keys = [(photo.split, photo.stem) for photo in archive.photos]
+    return dict(zip(keys, zip(found[::2], found[1::2], strict=True), strict=True))
+
+
+def fingerprint(archive: Archive, hashes: Hashes) -> str:
+    """Return one SHA-256 of an archive's class ids and of each photo's path, group, photo and mask bytes."""
+    lines: list[object] = [list(archive.label_ids.items())]
+    for photo in archive.photos:
+        lines.append([photo.photo, photo.group, *hashes[photo.split, photo.stem]])  # noqa: PERF401  # plainer so
+    return hashlib.sha256("\n".join(map(json.dumps, lines)).encode()).hexdigest()

@@ -1,0 +1,222 @@
+"""One photo in, the cut-outs of all its classes out: the task of a preprocessing worker. Never imports torch."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.archive import ArchivePhoto
+from datasets.class_file import BACKGROUND_ID, CLASS_FILE, describe_ids
+from datasets.classes import folder_name
+from datasets.cutouts import Mask, Photo, PictureFormat, cut, encode, mask_box, resize_labels, resize_photo
+from datasets.decode import Labels, MaskOrientation, align_labels, decode_labels, decode_photo
+from utils.errors import DataError
+
+ROI_FOLDER = "roi"
+EXTRA_ROI_FOLDER = "extra-roi"
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """What decides the bytes of a cut-out.
+
+    Attributes:
+        size: longer side in pixels; 0 keeps the photo's.
+        format: file format of the cut-outs.
+        quality: JPEG quality, 1..100.
+        min_area: smallest part of the photo that a class may cover, in [0, 1).
+        mask_orientation: which way masks lie that fit a turned photo both ways.
+    """
+
+    size: int = 224
+    format: PictureFormat = "jpg"
+    quality: int = 95
+    min_area: float = 0.0
+    mask_orientation: MaskOrientation | None = None
+
+
+@dataclass(frozen=True)
+class CutPair:
+    """One class of a photo, written: its name, roi pixels, box in stored pixels, and bytes of its two files."""
+
+    class_name: str
+    area: int
+    box: tuple[int, int, int, int]
+    roi_bytes: int
+    extra_roi_bytes: int
+
+
+@dataclass(frozen=True)
+class CutRecord:
+    """A finished photo.
+
+    Attributes:
+        split: split of the photo.
+        stem: stem of the photo.
+        photo_sha256: of the photo's file.
+        mask_sha256: of the mask's file.
+        size: upright (width, height) of the photo in pixels.
+        content_size: (width, height) of the cut-outs in pixels.
+        pairs: what was written.
+        under_min_area: classes left out because they cover too little.
+        vanished: classes of which resizing left no pixel.
+        damaged_exif: whether the photo's EXIF block could not be read, so that it was taken as upright.
+    """
+
+    split: str
+    stem: str
+    photo_sha256: str
+    mask_sha256: str
+    size: tuple[int, int]
+    content_size: tuple[int, int]
+    pairs: list[CutPair] = field(default_factory=list)
+    under_min_area: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    damaged_exif: bool = False
+
+
+def pair_paths(split: str, folder: str, stem: str, suffix: str) -> tuple[str, str]:
+    """Return the paths of a pair's roi and extra-roi inside a tree, with ``/``; ``suffix`` has no dot."""
+    return f"{split}/{ROI_FOLDER}/{folder}/{stem}.{suffix}", f"{split}/{EXTRA_ROI_FOLDER}/{folder}/{stem}.{suffix}"
+
+
+@dataclass(frozen=True)
+class OpenedPhoto:
+    """A photo and its mask, decoded and checked.
+
+    Attributes:
+        image: upright RGB photo.
+        labels: H×W label ids on the upright photo.
+        ids: label ids that occur, in rising order, without the background.
+        photo_sha256: of the photo's file.
+        mask_sha256: of the mask's file.
+        damaged_exif: whether the photo's EXIF block could not be read.
+    """
+
+    image: Image.Image
+    labels: Labels
+    ids: list[int]
+    photo_sha256: str
+    mask_sha256: str
+    damaged_exif: bool
+
+
+def open_photo(
+    source: Path, photo: ArchivePhoto, label_ids: dict[int, str], mask_orientation: MaskOrientation | None
+) -> OpenedPhoto | list[str]:
+    """Read a photo and its mask, or say everything that is wrong with them."""
+    problems: list[str] = []
+    photo_file, mask_file = source / photo.photo, source / photo.mask
+    photo_data, mask_data = _read(photo_file, problems), _read(mask_file, problems)
+    decoded = labels = None
+    try:
+        decoded = None if photo_data is None else decode_photo(photo_data, str(photo_file))
+    except DataError as error:
+        problems.append(str(error))
+    try:
+        labels = None if mask_data is None else decode_labels(mask_data, str(mask_file))
+    except DataError as error:
+        problems.append(str(error))
+    ids = [] if labels is None else _label_ids(labels, label_ids, str(mask_file), problems)
+    if decoded is None or labels is None or photo_data is None or mask_data is None:
+        return problems
+    try:
+        labels = align_labels(labels, decoded, mask_orientation, str(photo_file), str(mask_file))
+    except DataError as error:
+        problems.append(str(error))
+    hashes = [hashlib.sha256(data).hexdigest() for data in (photo_data, mask_data)]
+    return problems or OpenedPhoto(decoded.image, labels, ids, hashes[0], hashes[1], decoded.damaged_exif)
+
+
+def _read(path: Path, problems: list[str]) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        problems.append(f"{path} cannot be read ({error.strerror}); check its permissions and the disk")
+        return None
+
+
+def _label_ids(labels: Labels, label_ids: dict[int, str], name: str, problems: list[str]) -> list[int]:
+    if labels.dtype == np.uint8:
+        found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+    else:
+        found = np.unique(labels).tolist()
+    found = [label for label in found if label != BACKGROUND_ID]
+    unknown = [label for label in found if label not in label_ids]
+    if unknown:
+        several = len(unknown) > 1
+        problems.append(
+            f"{name}: label id{'s' * several} {', '.join(map(str, unknown[:8]))}{', …' * (len(unknown) > 8)} "
+            f"{'are' if several else 'is'} not in {CLASS_FILE}; allowed: {describe_ids(label_ids)}"
+        )
+    return found
+
+
+class PhotoCutter:
+    """Cuts photos of one archive into one tree.
+
+    Args:
+        source: folder of the archive.
+        target: folder of the tree.
+        label_ids: class name by label id.
+        options: what decides the bytes.
+    """
+
+    def __init__(self, source: Path, target: Path, label_ids: dict[int, str], options: CutOptions) -> None:
+        self.source, self.target, self.label_ids, self.options = source, target, label_ids, options
+        self._made: set[Path] = set()
+
+    def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
+        """Write the pairs of one photo, or return what is wrong with its files."""
+        opened = open_photo(self.source, photo, self.label_ids, self.options.mask_orientation)
+        if isinstance(opened, list):
+            return opened
+        image = np.asarray(resize_photo(opened.image, self.options.size))
+        labels = resize_labels(opened.labels, self.options.size)
+        record = CutRecord(
+            photo.split,
+            photo.stem,
+            opened.photo_sha256,
+            opened.mask_sha256,
+            opened.image.size,
+            (labels.shape[1], labels.shape[0]),
+            damaged_exif=opened.damaged_exif,
+        )
+        for label in opened.ids:
+            name, mask = self.label_ids[label], labels == label
+            area = int(np.count_nonzero(mask))
+            if area == 0:
+                record.vanished.append(name)
+            elif area < self.options.min_area * mask.size:
+                record.under_min_area.append(name)
+            else:
+                record.pairs.append(self._write(photo, name, image, mask, area))
+        return record
+
+    def _write(self, photo: ArchivePhoto, name: str, image: Photo, mask: Mask, area: int) -> CutPair:
+        sizes = []
+        paths = pair_paths(photo.split, folder_name(name), photo.stem, self.options.format)
+        for path, view in zip(paths, cut(image, mask), strict=True):
+            file = self.target / path
+            if file.parent not in self._made:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(file.parent)
+            sizes.append(file.write_bytes(encode(view, self.options.format, self.options.quality)))
+        return CutPair(name, area, mask_box(mask), sizes[0], sizes[1])
+
+
+_cutter: PhotoCutter | None = None
+
+
+def start_cutting(source: Path, target: Path, label_ids: dict[int, str], options: CutOptions) -> None:
+    """Prepare this process for ``cut_one``."""
+    global _cutter  # noqa: PLW0603  # a worker process serves one run; its tasks stay small this way
+    _cutter = PhotoCutter(source, target, label_ids, options)
+
+
+def cut_one(photo: ArchivePhoto) -> CutRecord | list[str]:
+    """Cut one photo with the process's cutter."""
+    assert _cutter is not None, "start_cutting comes first"
+    return _cutter(photo)

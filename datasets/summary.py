@@ -1,0 +1,66 @@
+"""What a person wants to know of a tree, in a few lines."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from datasets.classes import ClassMap
+from datasets.manifest import ManifestRow
+from datasets.tree import TreeRecord
+
+
+def summarise(rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord) -> list[str]:
+    """Return the summary of a tree, a few lines per split, ending with photos that occur in several splits."""
+    lines: list[str] = []
+    for split in sorted({split for archive in record.archives for split in archive.photos}):
+        lines += _split_lines(split, [row for row in rows if row.split == split], classes, record)
+    return lines + shared_between_splits(rows)
+
+
+def shared_between_splits(rows: Sequence[ManifestRow]) -> list[str]:
+    """Return a line for photos (by content) and one for groups that occur in more than one split."""
+    return [line for line in (_shared(rows, "photo_sha256", "photos"), _shared(rows, "group", "groups")) if line]
+
+
+def _shared(rows: Sequence[ManifestRow], attribute: str, what: str) -> str:
+    splits: dict[str, set[str]] = {}
+    names: dict[str, str] = {}
+    for row in rows:
+        value = getattr(row, attribute)
+        splits.setdefault(value, set()).add(row.split)
+        names.setdefault(value, row.photo if attribute == "photo_sha256" else value)
+    shared = sorted(names[value] for value, found in splits.items() if len(found) > 1)
+    if not shared:
+        return ""
+    return f"note: {len(shared)} {what} occur in more than one split, the first is {shared[0]}"
+
+
+def _split_lines(split: str, rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord) -> list[str]:
+    def total(name: str) -> int:
+        return sum(getattr(archive, name).get(split, 0) for archive in record.archives)
+
+    parts = [f"{total('photos')} photos", f"{len(rows)} pairs"]
+    for name, words in (
+        ("under_min_area", "dropped under --min_area"),
+        ("vanished", "dropped because resizing left no pixel"),
+        ("photos_without_pair", "photos without any pair"),
+    ):
+        if total(name):
+            parts.append(f"{total(name)} {words}")
+    lines = [f"{split}: " + ", ".join(parts)]
+    if not rows:
+        return lines
+    counts = Counter(row.class_name for row in rows)
+    present = [name for name in classes.names if name in counts]
+    least, most = min(present, key=counts.__getitem__), max(present, key=counts.__getitem__)
+    lines.append(f"  pairs per class: least {counts[least]} ({least}), most {counts[most]} ({most})")
+    absent = [name for name in classes.names if name not in counts]
+    if absent:
+        lines.append(f"  classes without a pair in {split}: {len(absent)} ({', '.join(absent)})")
+    quartiles = np.percentile([100 * row.area_fraction for row in rows], [25, 50, 75])
+    lines.append("  ROI area, quartiles: " + " / ".join(f"{value:.2f} %" for value in quartiles) + " of the photo")
+    whole = sum(row.area_fraction == 1 for row in rows)
+    if whole:
+        lines.append(f"  {whole} pairs cover the whole photo, so that their extra-roi is black")
+    return lines
