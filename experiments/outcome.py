@@ -8,13 +8,14 @@ import numpy as np
 from scipy.special import softmax
 
 from datasets.index import PairIndex
-from experiments.figures import save_confusion, save_curves, save_per_class
+from experiments.confusion import save_confusion
+from experiments.figures import save_curves, save_per_class
 from experiments.kinds import Config, Kind
 from experiments.progress import Progress
 from experiments.setup import Setup
 from experiments.statistics import scores_with_intervals
 from utils.files import write_atomic, write_text
-from utils.metrics import scores
+from utils.metrics import per_class_table, scores
 from utils.run_directory import METRICS_FILE, RunDirectory
 
 TOP = 5
@@ -43,11 +44,13 @@ def write_outcome(
     names = test.classes.names
     predicted = test_logits.argmax(axis=1)
     write_text(run.path / "predictions.csv", predictions_csv(test, test_logits))
-    arrays = {"test": test_logits, "test_label": test.label}
+    arrays = {"test": test_logits, "test_label": test.label, "test_group": test.group}
+    arrays["ambiguous"] = np.array(test.classes.ambiguous_indices, dtype=np.int64)
     if validation is not None and validation_logits is not None:
         arrays |= {"validation": validation_logits, "validation_label": validation.label}
+        arrays["validation_group"] = validation.group
     write_atomic(run.path / "logits.npz", lambda path: np.savez_compressed(path, **arrays))
-    save_per_class(test.label, predicted, names, run.path / "per_class.csv")
+    save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / "per_class.csv")
     save_curves(progress.rows, run.path / "curves.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")
     run.write_json("timing.json", timing)

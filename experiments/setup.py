@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from datasets.loaders import StepSampler, evaluation_loader, resolve_workers, training_loader
-from datasets.pairs import PairDataset
-from datasets.splits import inverse_class_weights, split_by_group
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
 from datasets.index import PairIndex
+from datasets.loaders import StepSampler, evaluation_loader, resolve_workers, training_loader
+from datasets.pairs import PairDataset
+from datasets.splits import inverse_class_weights, split_by_group
 from experiments.kinds import Config, Kind, Model
 from utils.batch import Batch, ViewSpec
 from utils.engine import Training
