@@ -60,8 +60,7 @@ def cut(photo: Photo, mask: Mask) -> tuple[Photo, Photo]:
     Returns:
         Two H×W×3 arrays with roi + extra_roi = photo, pixel for pixel.
     """
-    inside = mask[..., None]
-    roi = photo * inside
+    roi = photo * np.repeat(mask.astype(np.uint8), 3, axis=1).reshape(photo.shape)
     return roi, photo - roi
 
 

@@ -34,8 +34,8 @@ class PreprocessOptions:
     """Options of ``preprocess_foodseg103.py``.
 
     Attributes:
-        src: folder of the archive.
-        dst: folder of the tree.
+        src: folder of the archive; needed to preprocess.
+        dst: folder of the tree; needed to preprocess.
         size: longer side of the cut-outs in pixels, 0 keeps the photo's; None: 224, or as the tree appended to.
         format: file format of the cut-outs; None: jpg, or as the tree appended to.
         quality: JPEG quality 1..100; None: 95, or as the tree appended to.
@@ -47,8 +47,8 @@ class PreprocessOptions:
         workers: processes; None takes every core.
     """
 
-    src: Path
-    dst: Path
+    src: Path | None = None
+    dst: Path | None = None
     size: int | None = None
     format: PictureFormat | None = None
     quality: int | None = None
@@ -73,6 +73,20 @@ class PreprocessOptions:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
 
+    @property
+    def source(self) -> Path:
+        """The archive's folder; a ``ConfigError`` where it was not given."""
+        if self.src is None:
+            raise ConfigError("--src is missing: the folder of the archive")
+        return self.src
+
+    @property
+    def target(self) -> Path:
+        """The tree's folder, made absolute; a ``ConfigError`` where it was not given."""
+        if self.dst is None:
+            raise ConfigError("--dst is missing: the folder of the tree")
+        return self.dst.resolve()
+
 
 def preprocess(options: PreprocessOptions, say: Say = print) -> None:
     """Make a tree of an archive, or add an archive to a tree; ``say`` takes the lines for the user.
@@ -84,9 +98,9 @@ def preprocess(options: PreprocessOptions, say: Say = print) -> None:
         DataError: with every problem of the archive at once; nothing is at ``dst`` then, or the tree as it was.
         InterruptedRunError: where SIGINT or SIGTERM came; the same command goes on.
     """
-    root = options.dst.resolve()
+    root = options.target
     with StopSignals() as stop, _full_disk_explained(root):
-        archive = read_archive(options.src, options.groups)
+        archive = read_archive(options.source, options.groups)
         for note in archive.notes:
             say(f"note: {note}")
         if finish_append(root):
@@ -170,7 +184,7 @@ class _Run:
         """Return the record of this archive as far as it is known before any photo is read."""
         options = self.options
         return ArchiveRecord(
-            src=options.src.as_posix(),
+            src=options.source.as_posix(),
             sha256="",
             groups=options.groups.as_posix() if options.groups else None,
             min_area=options.min_area,

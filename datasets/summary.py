@@ -15,25 +15,32 @@ def summarise(rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord
     lines: list[str] = []
     for split in sorted({split for archive in record.archives for split in archive.photos}):
         lines += _split_lines(split, [row for row in rows if row.split == split], classes, record)
-    return lines + shared_between_splits(rows)
+    lines += [f"note: {path}: the EXIF block cannot be read; taken as upright" for path in _damaged(record)]
+    return lines + [f"note: {line}" for line in shared_photos(rows) + shared_groups(rows)]
 
 
-def shared_between_splits(rows: Sequence[ManifestRow]) -> list[str]:
-    """Return a line for photos (by content) and one for groups that occur in more than one split."""
-    return [line for line in (_shared(rows, "photo_sha256", "photos"), _shared(rows, "group", "groups")) if line]
+def _damaged(record: TreeRecord) -> list[str]:
+    return [path for archive in record.archives for path in archive.damaged_exif]
 
 
-def _shared(rows: Sequence[ManifestRow], attribute: str, what: str) -> str:
-    splits: dict[str, set[str]] = {}
-    names: dict[str, str] = {}
+def shared_photos(rows: Sequence[ManifestRow]) -> list[str]:
+    """Return a line for each photo (by content) that occurs in more than one split."""
+    first: dict[str, ManifestRow] = {}
+    found: dict[str, None] = {}
     for row in rows:
-        value = getattr(row, attribute)
-        splits.setdefault(value, set()).add(row.split)
-        names.setdefault(value, row.photo if attribute == "photo_sha256" else value)
-    shared = sorted(names[value] for value, found in splits.items() if len(found) > 1)
-    if not shared:
-        return ""
-    return f"note: {len(shared)} {what} occur in more than one split, the first is {shared[0]}"
+        other = first.setdefault(row.photo_sha256, row)
+        if other.split != row.split:
+            found[f"{other.photo} and {row.photo} are the same photo in two splits; remove one of them"] = None
+    return list(found)
+
+
+def shared_groups(rows: Sequence[ManifestRow]) -> list[str]:
+    """Return a line where groups have rows in more than one split."""
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        splits.setdefault(row.group, set()).add(row.split)
+    shared = sorted(group for group, found in splits.items() if len(found) > 1)
+    return [f"{len(shared)} groups have pairs in more than one split, the first is {shared[0]}"] if shared else []
 
 
 def _split_lines(split: str, rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord) -> list[str]:

@@ -1,0 +1,62 @@
+"""Photos and masks in the layout of FoodSeg103 -> roi / extra-roi folder pairs.
+
+python preprocess_foodseg103.py --src FoodSeg103 --dst dataset_root
+"""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from datasets.check import check
+from datasets.cutouts import FORMATS
+from datasets.preprocess import PreprocessOptions, preprocess
+from utils.errors import ConfigError, nearest, run_script
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _parser() -> _Parser:
+    parser = _Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--src", type=Path, metavar="ARCHIVE", help="folder with Images/, category_id.txt and, if any, ImageSets/")
+    add("--dst", type=Path, metavar="ROOT", help="folder of the pairs, made whole or not at all")
+    add("--size", type=int, metavar="PIXELS", help="longer side of the cut-outs; 0 keeps the photo's (default: 224)")
+    add("--format", choices=FORMATS, help="format of the cut-outs; png and webp lose nothing (default: jpg)")
+    add("--quality", type=int, metavar="1..100", help="JPEG quality (default: 95)")
+    add("--min_area", type=float, default=0.0, metavar="F", help="leave out classes that cover a smaller part")
+    add("--groups", type=Path, metavar="FILE", help="CSV with split,image,group: photos that belong together")
+    add("--mask_orientation", choices=("stored", "upright"), help="how masks lie that fit a turned photo both ways")
+    add("--ambiguous", type=_names, metavar="NAMES", help="comma-separated (default: ketchup,chili-paste, if there)")
+    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add("--append", action="store_true", help="add the archive's pairs and classes to the tree at --dst")
+    add("--check", action="store_true", help="only look for problems, in the archive, the tree or both")
+    return parser
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        allowed = [name for action in parser._actions for name in action.option_strings]
+        name = unknown[0].split("=")[0]
+        raise ConfigError(f"unknown option '{name}'{nearest(name, allowed)} (see --help)")
+    return options
+
+
+def main(arguments: list[str]) -> None:
+    """Parse the command line and preprocess or check."""
+    options = vars(_parse(arguments))
+    only_check = options.pop("check")
+    run = check if only_check else preprocess
+    run(PreprocessOptions(**options))
+
+
+if __name__ == "__main__":
+    run_script(main)
