@@ -118,7 +118,7 @@ class PairIndex:
         """Return the roi file and the extra-roi file of a pair."""
         folder, stem = self.classes.folders[self.label[row]], self.stems[row]
         roi, extra_roi = (
-            self.root / self.split / view / folder / (stem + self.suffix_names[code])
+            Path(f"{self.root}/{self.split}/{view}/{folder}/{stem}{self.suffix_names[code]}")
             for view, code in zip(VIEW_FOLDERS, self.suffix[row], strict=True)
         )
         return roi, extra_roi

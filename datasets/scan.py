@@ -143,7 +143,8 @@ def _read_headers(listing: Listing) -> Iterator[ScannedPair]:
             try:
                 sizes.append(read_header_size(path))
             except DataError as error:
-                listing.problems.append(str(error))
+                if path.stat().st_size:  # empty files are reported by the listing
+                    listing.problems.append(str(error))
         if len(sizes) < 2:
             continue
         if sizes[0] != sizes[1]:
