@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from types import FrameType, TracebackType
@@ -87,6 +88,8 @@ def map_unordered(
         try:
             yield from _windowed(pool, function, iter(tasks), 4 * workers, stop)
         except BrokenProcessPool:
+            if stop.number:
+                return
             raise RunError(
                 "a worker process died, perhaps for want of memory; run the same command again with fewer --workers"
             ) from None
@@ -101,7 +104,8 @@ def _windowed(
     window: int,
     stop: StopSignals,
 ) -> Iterator[Result]:
-    pending: set[Future[Result]] = {pool.submit(function, task) for task in islice(tasks, window)}
+    with _signals_kept_from_children():
+        pending: set[Future[Result]] = {pool.submit(function, task) for task in islice(tasks, window)}
     while pending:
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
         if not stop.number:
@@ -110,8 +114,21 @@ def _windowed(
             yield future.result()
 
 
+@contextmanager
+def _signals_kept_from_children() -> Iterator[None]:
+    """Start processes that SIGINT and SIGTERM to the whole group do not reach from their first moment on."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # children inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _start_worker(setup: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where masks do not exist; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     setup(*arguments)
 
