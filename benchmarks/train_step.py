@@ -56,7 +56,7 @@ def main(repeats: int = 7) -> None:
         model.train()
         for _ in range(STEPS):
             optimizer.zero_grad()
-            F.cross_entropy(model(resident), batch.label).backward()
+            torch.autograd.backward(F.cross_entropy(model(resident), batch.label))
             optimizer.step()
 
     times = in_turn(engine, bare_loop, repeats)

@@ -5,12 +5,12 @@ from typing import Any
 from experiments.dry_run import dry_run
 from experiments.fit import fit
 from experiments.kinds import Kind
-from experiments.report import text_table
+from experiments.report import HEADINGS, text_table
 from experiments.seeds import fit_seeds
 from utils.config import parse_config
 
 FLAGS = {"dry_run": "Print what would happen, draw the first training batch, and exit."}
-SHOWN = ("top1", "macro_f1", "ambiguous_f1")
+SHOWN = ("top1", "macro_f1", "ambiguous_f1", "n_pairs")
 
 
 def train_command(kind: Kind, argv: list[str]) -> None:
@@ -26,8 +26,5 @@ def train_command(kind: Kind, argv: list[str]) -> None:
 
 def score_table(scores_by_name: dict[str, dict[str, Any]]) -> str:
     """Return a plain-text table of test scores with their intervals, one row per run."""
-    rows = [
-        {"model": name} | {key: (scores[key], scores.get(f"{key}_ci")) for key in SHOWN} | {"pairs": scores["n_pairs"]}
-        for name, scores in scores_by_name.items()
-    ]
-    return text_table(rows, ["model", *SHOWN, "pairs"])
+    rows = [{"model": name} | scores for name, scores in scores_by_name.items()]
+    return text_table(rows, {"model": "model"} | {key: HEADINGS[key] for key in SHOWN})

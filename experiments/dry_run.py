@@ -26,13 +26,13 @@ def dry_run(kind: Kind, config: Config) -> None:
     """
     accelerator = make_accelerator(config.train)
     picture = Path(f"{config.run.dir}-dry_run.png" if config.run.dir else "dry_run.png")
-    config = resolve(config, accelerator)
+    config = resolve(config)
     splits = load_splits(config.data, config.train.seed)
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
     print("\n".join([f"device      {config.train.device}, {config.train.precision}", *_model_lines(setup)]))
     print("\n".join([*_rate_lines(setup, config.train), *_data_lines(setup), *_memory_lines(setup, config)]))
     batch = next(iter(setup.train_loader)).to(accelerator.device)
-    views = {name: pixels.cpu().numpy() for name, pixels in prepare_views(batch, setup.training.specs).items()}
+    views = prepare_views(batch, setup.training.specs)
     names = [splits.train.classes.names[label] for label in batch.label.tolist()]
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +81,9 @@ def _data_lines(setup: Setup) -> list[str]:
             f"least {index.classes.names[least]} {counts[least]}, most {index.classes.names[most]} {counts[most]}"
         )
     test = setup.splits.test
-    smallest = minimum_detectable_difference(len(set(test.group.tolist())))
-    lines.append(f"test noise  a top-1 difference under {smallest:.3f} between two runs cannot be told from chance")
+    smallest = minimum_detectable_difference(test.group)
+    if smallest is not None:
+        lines.append(f"test noise  two runs must differ by about {smallest:.3f} in top-1 to be told apart (80 % power)")
     return lines
 
 

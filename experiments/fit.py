@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from experiments.continuation import restore, save
@@ -18,7 +17,7 @@ from experiments.progress import Progress
 from experiments.setup import Setup, build_setup, load_splits, loader_for
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
 from utils.config import to_yaml
-from utils.devices import make_accelerator, resolve_precision
+from utils.devices import make_accelerator, resolve_device, resolve_precision
 from utils.engine import Meter, compute_logits, train_one_epoch
 from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
@@ -38,7 +37,7 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
         InterruptedRunError: a signal stopped the run after its checkpoint.
     """
     accelerator = make_accelerator(config.train)
-    config = resolve(config, accelerator)
+    config = resolve(config)
     assert config.run.dir is not None
     run = RunDirectory(Path(config.run.dir))
     if config.run.resume == "never":
@@ -64,9 +63,9 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
     return metrics
 
 
-def resolve(config: Config, accelerator: Accelerator) -> Config:
+def resolve(config: Config) -> Config:
     """Fill in what depends on machine and moment: run directory, device and precision."""
-    device = accelerator.device.type
+    device = resolve_device(config.train.device)
     train = dataclasses.replace(
         config.train, device=device, precision=resolve_precision(config.train.precision, device)
     )
@@ -141,6 +140,10 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
     loader = loader_for(index, setup.model.view_specs, config, accelerator)
     bar = tqdm(total=len(index), desc=split, unit="pair", leave=False, disable=None)
     with bar:
+
+        def on_batch(pairs: int) -> None:
+            bar.update(pairs)
+
         return compute_logits(
             setup.scored_model,
             loader,
@@ -148,7 +151,7 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
             accelerator,
             n_pairs=len(index),
             n_classes=len(index.classes),
-            on_batch=bar.update,
+            on_batch=on_batch,
         )
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from Off_the_shelfs.model import OffTheShelf, build_off_the_shelf
-from RveRNets.model import RveRNet, build_rvernet
-
 from Off_the_shelfs.config import OffTheShelfConfig
+from Off_the_shelfs.model import OffTheShelf, build_off_the_shelf
 from RveRNets.config import RveRNetConfig
+from RveRNets.model import RveRNet, build_rvernet
 from utils.errors import DataError
 
 Config = OffTheShelfConfig | RveRNetConfig

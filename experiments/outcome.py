@@ -49,7 +49,7 @@ def write_outcome(
     if validation is not None and validation_logits is not None:
         arrays |= {"validation": validation_logits, "validation_label": validation.label}
         arrays["validation_group"] = validation.group
-    write_atomic(run.path / "logits.npz", lambda path: np.savez_compressed(path, **arrays))
+    write_atomic(run.path / "logits.npz", lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
     save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / "per_class.csv")
     save_curves(progress.rows, run.path / "curves.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")

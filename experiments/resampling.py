@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse  # type: ignore[import-untyped]  # published without types
+from scipy import sparse
 
 from utils.metrics import SCORE_NAMES, Array, check_predictions, in_top, predicted_classes, top5_defined
 

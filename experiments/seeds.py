@@ -33,7 +33,7 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
         results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
     if not all(results):
         return {}  # another process writes
-    summary = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}
+    summary: dict[str, Any] = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}
     summary["test"] = _over_seeds([result["test"] for result in results])
     run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
     run.write_json("metrics.json", summary)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]  # published without types
+from scipy import stats
 
 from experiments.resampling import GroupTally
 from utils.errors import DataError

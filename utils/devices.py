@@ -8,18 +8,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from utils.errors import ConfigError
-from utils.sections import TrainConfig
+from utils.sections import Device, Precision, TrainConfig
 
 
-def available_devices() -> list[str]:
+def available_devices() -> list[Device]:
     """Return the device types of this machine, the fastest first."""
-    found = ["cuda"] if torch.cuda.is_available() else []
+    found: list[Device] = ["cuda"] if torch.cuda.is_available() else []
     if torch.backends.mps.is_available():
         found.append("mps")
     return [*found, "cpu"]
 
 
-def resolve_device(setting: str) -> str:
+def resolve_device(setting: Device) -> Device:
     """Return the device type to use; a ``ConfigError`` where it is asked for and absent."""
     devices = available_devices()
     if setting == "auto":
@@ -32,7 +32,7 @@ def resolve_device(setting: str) -> str:
     return setting
 
 
-def resolve_precision(setting: str, device: str) -> str:
+def resolve_precision(setting: Precision, device: str) -> Precision:
     """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` depends on the device alone."""
     has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
     if setting == "auto":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,12 +18,11 @@ from utils.schedule import Schedule
 from utils.seeding import seed_everything
 
 
-class WeightAverage:
+class WeightAverage(Protocol):
     """What the engine needs of an averaged copy of the weights; timm's ``ModelEmaV3`` is one."""
 
     def update(self, model: nn.Module, step: int | None = None) -> None:
         """Move the average towards the model's weights."""
-        raise NotImplementedError
 
 
 @dataclass

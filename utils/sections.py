@@ -6,6 +6,8 @@ from typing import Literal
 
 from utils.errors import ConfigError
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment", "augmix")
 
 
@@ -147,8 +149,8 @@ class TrainConfig:
     class_weights: Literal["none", "inverse"] = "none"
     clip_norm: float | None = None
     ema_decay: float | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Precision = "auto"
+    device: Device = "auto"
     seed: int = 0
     seeds: list[int] | None = None
     log_every: int = 20

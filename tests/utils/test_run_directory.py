@@ -50,7 +50,7 @@ def test_numbers_that_are_not_finite_never_reach_a_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_environment_is_recorded(tmp_path: Path) -> None:
+def test_environment_is_recorded() -> None:
     document = json.loads(json.dumps(describe_environment("train_RveRNet.py", "cpu")))
     assert document["script"] == "train_RveRNet.py"
     assert {"torch", "timm", "torchvision"} <= document["versions"].keys()
