@@ -16,6 +16,7 @@ from utils.files import write_atomic
 
 GREY = (128, 128, 128)
 INK = (255, 255, 255)
+FRAME = (255, 200, 0)
 CELL, GAP, TEXT = 224, 8, 22
 VIEWS = ("photo", "roi", "extra-roi")
 
@@ -50,6 +51,8 @@ def write_contact_sheet(
 ) -> None:
     """Write a PNG of eight pairs, two beside each other, labelled with class, area and photo, on mid-grey.
 
+    A frame in the photo shows the roi's box, since small regions are hard to find.
+
     Args:
         path: the PNG to write.
         rows: the tree's pairs.
@@ -57,16 +60,16 @@ def write_contact_sheet(
         roots: folders in which the cut-outs may lie, searched in this order.
         suffix: of the cut-outs, without dot.
     """
-    examples = choose_examples(rows)
-    columns = min(2, len(examples))
-    lines = -(-len(examples) // columns)
-    block = [_block(row, _views(row, classes, roots, suffix)) for row in examples]
-    height = max(picture.height for picture in block)
-    width = block[0].width
-    sheet = Image.new("RGB", (columns * width + (columns + 1) * 2 * GAP, lines * (height + GAP) + 2 * GAP), GREY)
-    for number, picture in enumerate(block):
-        left = 2 * GAP + (number % columns) * (width + 2 * GAP)
-        sheet.paste(picture, (left, 2 * GAP + (number // columns) * (height + GAP)))
+    blocks = [_block(row, _views(row, classes, roots, suffix)) for row in choose_examples(rows)]
+    lines = [blocks[i : i + 2] for i in range(0, len(blocks), 2)]
+    heights = [max(block.height for block in line) + GAP for line in lines]
+    width = len(lines[0]) * (blocks[0].width + 2 * GAP) + 2 * GAP
+    sheet = Image.new("RGB", (width, sum(heights) + 2 * GAP), GREY)
+    top = 2 * GAP
+    for line, height in zip(lines, heights, strict=True):
+        for column, block in enumerate(line):
+            sheet.paste(block, (2 * GAP + column * (block.width + 2 * GAP), top))
+        top += height
     write_atomic(path, lambda temporary: sheet.save(temporary, "PNG", optimize=True))
 
 
@@ -81,14 +84,17 @@ def _views(row: ManifestRow, classes: ClassMap, roots: Sequence[Path], suffix: s
 
 
 def _block(row: ManifestRow, views: list[Photo]) -> Image.Image:
-    picture_height = max(1, min(CELL, round(CELL * row.content_height / row.content_width)))
-    block = Image.new("RGB", (3 * CELL + 2 * GAP, 2 * TEXT + picture_height), GREY)
+    scale = CELL / max(row.content_width, row.content_height)
+    size = (max(1, round(row.content_width * scale)), max(1, round(row.content_height * scale)))
+    block = Image.new("RGB", (3 * CELL + 2 * GAP, 2 * TEXT + size[1]), GREY)
     draw, font, small = ImageDraw.Draw(block), ImageFont.load_default(15), ImageFont.load_default(12)
     draw.text((0, 2), f"{row.class_name}: {100 * row.area_fraction:.2f} % of the photo", INK, font)
     for number, (name, view) in enumerate(zip(VIEWS, views, strict=True)):
         left = number * (CELL + GAP)
-        draw.text((left, TEXT + 4), f"{name}  {row.split}/{row.stem}"[:38] if number == 0 else name, INK, small)
-        scale = min(CELL / row.content_width, picture_height / row.content_height)
-        size = (max(1, round(row.content_width * scale)), max(1, round(row.content_height * scale)))
+        title = f"{name}  {row.split}/{row.stem}"[:38] if name == "photo" else name
+        draw.text((left, TEXT + 4), title, INK, small)
         block.paste(Image.fromarray(view).resize(size, Image.Resampling.LANCZOS), (left, 2 * TEXT))
+    box_left, box_top = row.box_left * scale - 2, 2 * TEXT + row.box_top * scale - 2
+    right, bottom = box_left + row.box_width * scale + 3, box_top + row.box_height * scale + 3
+    draw.rectangle((max(0, box_left), max(2 * TEXT, box_top), min(size[0] - 1, right), bottom), outline=FRAME)
     return block

@@ -140,7 +140,7 @@ def _read(path: Path, problems: list[str]) -> bytes | None:
 
 def _label_ids(labels: Labels, label_ids: dict[int, str], name: str, problems: list[str]) -> list[int]:
     if labels.dtype == np.uint8:
-        found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+        found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()  # np.unique sorts: 8 times slower
     else:
         found = np.unique(labels).tolist()
     found = [label for label in found if label != BACKGROUND_ID]
@@ -166,7 +166,7 @@ class PhotoCutter:
 
     def __init__(self, source: Path, target: Path, label_ids: dict[int, str], options: CutOptions) -> None:
         self.source, self.target, self.label_ids, self.options = source, target, label_ids, options
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
 
     def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
         """Write the pairs of one photo, or return what is wrong with its files."""
@@ -199,11 +199,13 @@ class PhotoCutter:
         sizes = []
         paths = pair_paths(photo.split, folder_name(name), photo.stem, self.options.format)
         for path, view in zip(paths, cut(image, mask), strict=True):
-            file = self.target / path
-            if file.parent not in self._made:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                self._made.add(file.parent)
-            sizes.append(file.write_bytes(encode(view, self.options.format, self.options.quality)))
+            file = f"{self.target}/{path}"
+            folder = file.rpartition("/")[0]
+            if folder not in self._made:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                self._made.add(folder)
+            with open(file, "wb") as out:  # noqa: PTH123  # once per file; Path costs as much as cutting
+                sizes.append(out.write(encode(view, self.options.format, self.options.quality)))
         return CutPair(name, area, mask_box(mask), sizes[0], sizes[1])
 
 

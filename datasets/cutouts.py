@@ -76,12 +76,11 @@ def recover_mask(roi: Photo, extra_roi: Photo) -> Mask:
 
 def mask_box(mask: Mask) -> tuple[int, int, int, int]:
     """Return (left, top, width, height) of the tight box around a mask's true pixels; zeros where it has none."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
+    box = Image.fromarray(mask.astype(np.uint8)).getbbox()
+    if box is None:
         return 0, 0, 0, 0
-    left, top = int(columns[0]), int(rows[0])
-    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+    left, top, right, bottom = box
+    return left, top, right - left, bottom - top
 
 
 def encode(photo: Photo, picture_format: PictureFormat, quality: int = 95) -> bytes:

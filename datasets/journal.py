@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,7 +94,9 @@ class Journal:
             self._file.close()
 
     def _line(self, key: tuple[str, str]) -> dict[str, Any]:
-        return {"stamp": self._stamps[key], "record": asdict(self.records[key])}
+        record = self.records[key]
+        fields = {**vars(record), "pairs": [vars(pair) for pair in record.pairs]}
+        return {"stamp": self._stamps[key], "record": fields}
 
     def _read(self) -> None:
         if not self._path.exists():

@@ -3,8 +3,8 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
-from operator import itemgetter
+from dataclasses import dataclass, fields
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from utils.errors import DataError, nearest
@@ -67,6 +67,7 @@ class ManifestRow:
         return self.split, self.class_name, self.stem
 
 
+_cells_of = attrgetter(*(field.name for field in fields(ManifestRow)))
 _TYPES: tuple[Callable[[str], object], ...] = (*[str] * 5, *[int] * 4, float, *[int] * 4, *[str] * 3)
 
 
@@ -78,12 +79,13 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: Sequence[st
 def manifest_text(rows: Iterable[ManifestRow], classes: Sequence[str]) -> str:
     """Return the text of ``manifest.csv``: the same bytes for the same rows in any order."""
     position = {name: index for index, name in enumerate(classes)}
+    area = COLUMNS.index("area_fraction")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in sorted(rows, key=lambda row: (row.split, position[row.class_name], row.stem)):
-        cells = list(astuple(row))
-        cells[COLUMNS.index("area_fraction")] = f"{row.area_fraction:.6f}"
+        cells = list(_cells_of(row))
+        cells[area] = f"{row.area_fraction:.6f}"
         writer.writerow(cells)
     return buffer.getvalue()
 
