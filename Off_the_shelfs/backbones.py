@@ -129,7 +129,7 @@ def _check_config(config: BackboneConfig) -> None:
     if "/" in config.name or ":" in config.name or not timm.is_model(architecture):
         names = [*timm.list_models(), *timm.list_pretrained()]
         raise ConfigError(
-            f"unknown backbone '{config.name}'{nearest(config.name, names)} "
+            f"unknown backbone '{config.name}'{nearest(config.name, names) or '.'} "
             f"Allowed is any of timm's {len(timm.list_models())} model names (timm.list_models())"
         )
     tagged = [name for name in timm.list_pretrained(f"{architecture}*") if name.partition(".")[0] == architecture]

@@ -115,7 +115,7 @@ def test_models_without_a_feature_vector_are_refused() -> None:
         ("MobileNetV2_100", "unknown backbone 'MobileNetV2_100'; did you mean 'mobilenetv2_100'"),
         ("mobilenetv2_100.ra_in22k", "unknown weight tag 'ra_in22k' .*mobilenetv2_100.ra_in1k"),
         ("hf-hub:timm/test_vit.r160_in1k", "unknown backbone 'hf-hub"),
-        ("", "unknown backbone ''"),
+        ("", r"unknown backbone ''\. Allowed is any of timm's"),
     ],
 )
 def test_unknown_names_suggest_the_nearest(name: str, message: str) -> None:
