@@ -8,7 +8,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from datasets import draws
-from datasets.policies import build_policy, check_augment
+from datasets.policies import build_policy
 from datasets.transforms import Mask, Photo
 from utils.sections import AugmentConfig
 
@@ -25,13 +25,9 @@ class JointAugment:
     from the same pair): its area fraction is uniform in ``min_crop_area``..1, its aspect ratio that of the photo
     times 3/4..4/3 (log-uniform). A rotation and crop that leave less than 1 % of the region of interest are drawn
     again, up to 10 draws in all; after that the pair stays uncropped and unrotated.
-
-    Raises:
-        ConfigError: where a value of the configuration is out of its range.
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
-        check_augment(config)
         self.config = config
         self.seed = seed
         self._colour = _colour_transforms(config)
@@ -101,5 +97,5 @@ def _rotate(picture: Photo, angle: float, interpolation: InterpolationMode) -> P
 def _colour_transforms(config: AugmentConfig) -> list[v2.Transform]:
     strength = config.color_jitter
     jitter = [v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength)] if strength > 0 else []
-    policy = build_policy(config)
+    policy = build_policy(config.policy, config.policy_magnitude)
     return [*jitter, policy] if policy else [*jitter]

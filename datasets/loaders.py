@@ -26,12 +26,16 @@ class PairLoader(DataLoader[Batch]):
     main process, so that the workers stay alive from epoch to epoch.
     """
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator is all that a caller needs
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch promises its own iterator class
         """Yield batches; a ``DataError`` of a worker arrives here as it was raised there."""
-        for batch in super().__iter__():
-            if isinstance(batch, DataError):
-                raise batch
-            yield batch
+        return _raising(super().__iter__())
+
+
+def _raising(batches: Iterator[Batch | DataError]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
 
 
 def training_loader(

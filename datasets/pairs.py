@@ -44,7 +44,7 @@ class PairDataset(Dataset[Batch]):
         seed: of the augmentation; draws depend on (seed, epoch, key) alone.
 
     Raises:
-        ConfigError: where a view is unknown or the augmentation is out of its range.
+        ConfigError: where a view is unknown.
     """
 
     def __init__(

@@ -6,12 +6,9 @@ replaced by the identity; how often the policy picks it stays as published.
 
 from torchvision.transforms import v2
 
-from utils.errors import ConfigError, nearest
-from utils.sections import AugmentConfig
+from utils.sections import POLICIES
 
-POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment", "augmix")
 GEOMETRIC_OPERATIONS = frozenset({"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"})
-_MIXING_POLICIES = ("mixup", "cutmix")
 
 
 class _InPlace:
@@ -41,16 +38,17 @@ class PhotoAugMix(_InPlace, v2.AugMix):  # type: ignore[misc]  # torchvision has
     """AugMix (Hendrycks et al., 2020) without its geometric operations."""
 
 
-def build_policy(config: AugmentConfig) -> v2.Transform | None:
-    """Return the policy of a configuration, for uint8 3×H×W photos; None for ``none``.
+def build_policy(name: str, magnitude: int) -> v2.Transform | None:
+    """Return a policy for uint8 3×H×W photos by its configuration name; None for ``none``.
 
-    Raises:
-        ConfigError: where no policy has the name.
+    Args:
+        name: one of ``utils.sections.POLICIES``, which the configuration has checked.
+        magnitude: strength of ``randaugment``, 0..30.
     """
-    refuse_unknown_policy(config.policy)
-    match config.policy:
+    assert name in POLICIES
+    match name:
         case "randaugment":
-            return PhotoRandAugment(magnitude=config.policy_magnitude)
+            return PhotoRandAugment(magnitude=magnitude)
         case "trivialaugment":
             return PhotoTrivialAugment()
         case "autoaugment":
@@ -59,40 +57,3 @@ def build_policy(config: AugmentConfig) -> v2.Transform | None:
             return PhotoAugMix()
         case _:
             return None
-
-
-def refuse_unknown_policy(name: str) -> None:
-    """Raise a ``ConfigError`` unless ``data.augment.policy`` may have this value.
-
-    mixup and cutmix are known and refused: they blend two photos, and no mask says which pixels of the blend are the
-    region of interest.
-    """
-    if name.lower() in _MIXING_POLICIES:
-        raise ConfigError(
-            f"data.augment.policy: '{name}' cannot be used on pairs: it blends two photos, and the blend has no mask "
-            f"that could be cut into roi and extra_roi; allowed: {', '.join(POLICIES)}"
-        )
-    if name not in POLICIES:
-        raise ConfigError(
-            f"data.augment.policy: '{name}' is not a policy; allowed: {', '.join(POLICIES)}{nearest(name, POLICIES)}"
-        )
-
-
-def check_augment(config: AugmentConfig) -> None:
-    """Raise a ``ConfigError`` where a value of ``data.augment`` is out of its range (NaN included)."""
-    refuse_unknown_policy(config.policy)
-    ranges = (
-        ("flip", config.flip, 0.0, 1.0),
-        ("rotate_degrees", config.rotate_degrees, 0.0, 180.0),
-        ("color_jitter", config.color_jitter, 0.0, 1.0),
-        ("policy_magnitude", config.policy_magnitude, 0, 30),
-    )
-    for name, value, low, high in ranges:
-        if not low <= value <= high:
-            raise ConfigError(f"data.augment.{name} is {value}; allowed: {low:g} to {high:g}")
-    if not 0.0 < config.min_crop_area <= 1.0:
-        raise ConfigError(
-            f"data.augment.min_crop_area is {config.min_crop_area}; allowed: above 0, up to 1 (1 turns cropping off)"
-        )
-    if config.flip_views not in ("joint", "separate"):
-        raise ConfigError(f"data.augment.flip_views is '{config.flip_views}'; allowed: joint, separate")

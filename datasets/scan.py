@@ -174,7 +174,9 @@ def read_header_size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 width, height = image.size
-                turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+                # Pillow decodes a whole PNG to look for a late EXIF block, and torchvision turns no WebP.
+                states_orientation = "exif" in image.info and image.format != "WEBP"
+                turned = states_orientation and image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
     except Exception as error:  # Pillow raises many types on damaged headers
         raise DataError(f"{path} is no picture that can be read ({error}); make the pair again") from None
     return (height, width) if turned else (width, height)

@@ -4,12 +4,14 @@ Photos are uint8 3×H×W (RGB, 0..255) as a batch wants them, masks bool H×W (t
 ``datasets.cutouts`` does the same for preprocessing in H×W×3 and without torch.
 """
 
+import io
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
@@ -22,7 +24,7 @@ Photo = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 BARS = {"black": 0, "grey": 125}
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 _INTERPOLATION = {
     "nearest": InterpolationMode.NEAREST_EXACT,
     "bilinear": InterpolationMode.BILINEAR,
@@ -46,30 +48,28 @@ def read_rgb(path: Path) -> Photo:
         DataError: where the file is missing, damaged or cut short, or where it has transparent pixels (whose colour
             would show what the cut-out is meant to hide); the message starts with the path.
     """
-    mode = ImageReadMode.RGB if path.suffix.lower() in _JPEG_SUFFIXES else ImageReadMode.UNCHANGED
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
         if not encoded.size:
             raise DataError(f"{path} has 0 bytes; make the pair again, or remove both files")
-        picture = decode_image(torch.from_numpy(encoded), mode, apply_exif_orientation=True)
+        picture = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
+        transparent = path.suffix.lower() not in JPEG_SUFFIXES and _is_transparent(encoded.tobytes())
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore it, or preprocess again") from None
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); restore it, or preprocess again") from None
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be decoded ({reason}); restore the file, or make the pair again") from None
+    if transparent:
+        raise DataError(f"{path} has transparent pixels; save it without an alpha channel, black where it was cut")
     if picture.dtype != torch.uint8:
         picture = functional.to_dtype(picture, torch.uint8, scale=True)
-    return np.ascontiguousarray(_three_channels(picture.numpy(), path))
+    return np.ascontiguousarray(picture.numpy())
 
 
-def _three_channels(picture: Photo, path: Path) -> Photo:
-    if picture.ndim != 3:
-        raise DataError(f"{path} holds several pictures; a cut-out is a single one")
-    if len(picture) in (2, 4):
-        if picture[-1].min() < 255:
-            raise DataError(f"{path} has transparent pixels; save it without an alpha channel, black where it was cut")
-        picture = picture[:-1]
-    return np.broadcast_to(picture, (3, *picture.shape[1:]))
+def _is_transparent(data: bytes) -> bool:
+    """Say whether any pixel is; Pillow reads the header alone unless there is an alpha channel or a colour key."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.has_transparency_data and bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
 
 
 def recover_mask(roi: Photo, extra_roi: Photo) -> Mask:
