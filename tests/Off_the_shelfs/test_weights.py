@@ -8,23 +8,19 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-import yaml
 from torch import Tensor
 
 from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.config import BackboneConfig
-from utils.batch import ViewName
 from utils.errors import ConfigError
 
 VIT = "test_vit.r160_in1k"
 DISTILLED = "deit_tiny_distilled_patch16_224.fb_in1k"
 
 
-def load(
-    path: Path, name: str = VIT, role: ViewName = "roi", image_size: int | None = None, allow_mismatch: bool = False
-) -> Backbone:
+def load(path: Path, name: str = VIT, image_size: int | None = None, allow_mismatch: bool = False) -> Backbone:
     config = BackboneConfig(name=name, weights=str(path), allow_mismatch=allow_mismatch)
-    return build_backbone(config, role=role, image_size=image_size)
+    return build_backbone(config, role="roi", image_size=image_size)
 
 
 def published(name: str = VIT, **options: object) -> dict[str, Tensor]:
@@ -34,15 +30,6 @@ def published(name: str = VIT, **options: object) -> dict[str, Tensor]:
 def assert_holds(module: Backbone, expected: dict[str, Tensor]) -> None:
     for key, tensor in module.model.state_dict().items():
         assert torch.equal(tensor, expected[key].to(tensor.dtype)), key
-
-
-def write_run(directory: Path, modules: dict[str, dict[str, Tensor]], model: dict[str, object], view: str = "") -> Path:
-    directory.mkdir()
-    tensors = {f"{module}.model.{key}": tensor for module, state in modules.items() for key, tensor in state.items()}
-    safetensors.torch.save_file({**tensors, "head.0.weight": torch.zeros(2)}, directory / "model.safetensors")
-    data = {"root": "dataset_root", **({"view": view} if view else {})}
-    (directory / "config.yaml").write_text(yaml.safe_dump({"data": data, "model": model}))
-    return directory
 
 
 Wrap = Callable[[dict[str, Tensor]], object]
@@ -248,82 +235,3 @@ def test_tensors_saved_on_a_gpu_load_without_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="CUDA"):
         torch.load(tmp_path / "gpu.pth", weights_only=True)
     assert_holds(load(tmp_path / "gpu.pth"), state)
-
-
-def test_the_module_of_the_same_role_is_taken_from_a_run(tmp_path: Path) -> None:
-    states: dict[ViewName, dict[str, Tensor]] = {"roi": published(num_classes=0), "extra_roi": published(num_classes=0)}
-    model: dict[str, object] = {f"{role}_backbone": {"name": VIT} for role in states}
-    run = write_run(tmp_path / "run", {f"{role}_backbone": state for role, state in states.items()}, model)
-    for role, state in states.items():
-        module = load(run, role=role)
-        assert_holds(module, state)
-        assert module.notes == []
-    with pytest.raises(ConfigError, match="no module for photo; its modules are extra_roi_backbone, roi_backbone"):
-        load(run, role="photo")
-
-
-def test_a_tied_run_serves_both_roles(tmp_path: Path) -> None:
-    state = published(num_classes=0)
-    model: dict[str, object] = {"roi_backbone": {"name": VIT}, "extra_roi_backbone": {"name": VIT}, "tied": True}
-    run = write_run(tmp_path / "run", {"roi_backbone": state}, model)
-    assert_holds(load(run, role="extra_roi"), state)
-
-
-def test_an_untied_run_lends_no_module_to_the_other_role(tmp_path: Path) -> None:
-    model: dict[str, object] = {"roi_backbone": {"name": VIT}, "extra_roi_backbone": {"name": VIT}}
-    run = write_run(tmp_path / "run", {"roi_backbone": published(num_classes=0)}, model)
-    with pytest.raises(ConfigError, match="no module for extra_roi; its modules are roi_backbone"):
-        load(run, role="extra_roi")
-
-
-def test_a_one_view_run_serves_any_role_and_says_which_view_it_saw(tmp_path: Path) -> None:
-    state = published(num_classes=0)
-    run = write_run(tmp_path / "run", {"backbone": state}, {"backbone": {"name": VIT}}, view="photo")
-    module = load(run, role="extra_roi")
-    assert_holds(module, state)
-    assert module.notes == [f"weights of '{run}', a run on the view photo, taken for extra_roi"]
-
-
-def test_a_run_with_another_backbone_is_named_in_the_refusal(tmp_path: Path) -> None:
-    state = {**published("test_efficientnet", num_classes=0), "norm.bias": torch.zeros(64)}
-    run = write_run(tmp_path / "run", {"backbone": state}, {"backbone": {"name": "test_efficientnet"}}, view="roi")
-    with pytest.raises(ConfigError, match=r"for test_vit.*, which are those of a test_eff.*, do not"):
-        load(run)
-
-
-@pytest.mark.parametrize("side", [160, 192])
-def test_pooled_weights_are_not_taken_for_an_older_layout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
-) -> None:
-    # Some conversions of timm take weights without a classifier for their authors' layout and rename their keys.
-    calls: list[bool] = []
-
-    def convert(state: dict[str, Tensor], model: torch.nn.Module) -> dict[str, Tensor]:
-        calls.append(True)
-        assert model.state_dict().keys() < state.keys()
-        if "head.weight" not in state:
-            return {f"stages.{key}": tensor for key, tensor in state.items()}
-        return {**state, "pos_embed": model.state_dict()["pos_embed"]}
-
-    state = published(num_classes=0)
-    run = write_run(tmp_path / "run", {"backbone": state}, {"backbone": {"name": VIT}}, view="roi")
-    monkeypatch.setattr(timm.models.vision_transformer, "checkpoint_filter_fn", convert)
-    loaded = load(run, image_size=side).model.state_dict()
-    assert len(calls) == (side != 160)
-    assert all(torch.equal(loaded[key], state[key]) for key in loaded if key != "pos_embed")
-
-
-@pytest.mark.parametrize("lost", ["model.safetensors", "config.yaml"])
-def test_an_unfinished_run_is_refused(tmp_path: Path, lost: str) -> None:
-    run = write_run(tmp_path / "run", {"backbone": published(num_classes=0)}, {"backbone": {"name": VIT}}, view="roi")
-    (run / lost).unlink()
-    with pytest.raises(ConfigError, match=f"no finished run directory: {lost} not found in it"):
-        load(run)
-
-
-@pytest.mark.parametrize("text", ["model: [1", "- 1", "", "model: {width: 3}", "data: {}", "model: {backbone: vit}"])
-def test_a_run_with_a_foreign_configuration_is_refused(tmp_path: Path, text: str) -> None:
-    run = write_run(tmp_path / "run", {"backbone": published(num_classes=0)}, {"backbone": {"name": VIT}}, view="roi")
-    (run / "config.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="not the configuration of a run of ours"):
-        load(run)
