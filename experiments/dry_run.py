@@ -8,7 +8,7 @@ from datasets.index import PairIndex
 from experiments.figures import save_batch_mosaic
 from experiments.fit import resolve
 from experiments.kinds import Config, Kind
-from experiments.setup import Setup, build_setup, load_splits
+from experiments.setup import Setup, build_setup, load_splits, notes_of
 from experiments.statistics import minimum_detectable_difference
 from utils.batch import prepare_views
 from utils.devices import make_accelerator
@@ -29,6 +29,8 @@ def dry_run(kind: Kind, config: Config) -> None:
     config = resolve(config)
     splits = load_splits(config.data, config.train.seed)
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
+    for note in notes_of(setup):
+        print(f"note: {note}")
     print("\n".join([f"device      {config.train.device}, {config.train.precision}", *_model_lines(setup)]))
     print("\n".join([*_rate_lines(setup, config.train), *_data_lines(setup), *_memory_lines(setup, config)]))
     batch = next(iter(setup.train_loader)).to(accelerator.device)

@@ -14,7 +14,7 @@ from experiments.continuation import restore, save
 from experiments.kinds import Config, Kind
 from experiments.outcome import score, write_outcome
 from experiments.progress import Progress
-from experiments.setup import Setup, build_setup, load_splits, loader_for
+from experiments.setup import Setup, build_setup, load_splits, loader_for, notes_of
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
 from utils.config import to_yaml
 from utils.devices import make_accelerator, resolve_device, resolve_precision
@@ -48,13 +48,15 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
     splits = load_splits(config.data, config.train.seed)
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
     if accelerator.is_main_process:
-        for note in (*splits.train.notes, *splits.test.notes):
-            print(note)
+        for note in notes_of(setup):
+            print(f"note: {note}")
     progress = restore(run, config, setup) if config.run.resume == "auto" else None
     if progress is None:
         progress = Progress()
         if accelerator.is_main_process:
-            run.start(to_yaml(config), describe_environment(kind.script, accelerator.device.type))
+            environment = describe_environment(kind.script, accelerator.device.type)
+            weights = {view: backbone.source for view, backbone in setup.model.backbones.items()}
+            run.start(to_yaml(config), environment | {"weights": weights})
     accelerator.wait_for_everyone()
     with stop_on_signals() as stop:
         _train(run, config, setup, progress, stop)
@@ -101,7 +103,6 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
     setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
     plan = setup.sampler.plan_sizes()
     meter = Meter(accelerator.device, progress.loss_sum, progress.hits, progress.pairs)
-    summary: dict[str, float] = {}
     bar = tqdm(
         total=len(setup.splits.train),
         initial=progress.pairs,
@@ -112,7 +113,6 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
     )
 
     def on_interval(_steps: int, means: dict[str, float]) -> None:
-        summary.update(means)
         bar.update(meter.pairs - bar.n)
         bar.set_postfix(loss=f"{means['loss']:.4f}", lr=f"{largest_rates(training.optimizer)['lr_head']:.2e}")
 
@@ -120,7 +120,7 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
         taken = train_one_epoch(training, iter(setup.train_loader), plan, progress.step, meter, on_interval, stop)
     progress.advance(taken, meter)
     finished = taken == len(plan)
-    return summary if finished and not stop() else None
+    return meter.means() if finished and not stop() else None
 
 
 def _score_epoch(setup: Setup, config: Config) -> dict[str, Any]:

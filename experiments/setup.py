@@ -46,6 +46,8 @@ def load_splits(data: DataConfig, seed: int) -> Splits:
     test = PairIndex.from_tree(root, data.splits.test, train.classes)
     if data.exclude:
         train, test = train.without(data.exclude), test.without(data.exclude)
+        if len(train.classes) < 2:
+            raise ConfigError(f"data.exclude leaves {len(train.classes)} class(es) to tell apart; at least 2 are needed")
     if data.validation_fraction == 0:
         return Splits(train, None, test)
     kept, held_out = split_by_group(train, data.validation_fraction, seed)
@@ -121,6 +123,13 @@ def _prepare(
         log_every=train.log_every,
     )
     return training, average
+
+
+def notes_of(setup: Setup) -> list[str]:
+    """Return what a user should know of the data and the loaded weights, each line once."""
+    notes = [*setup.splits.train.notes, *setup.splits.test.notes]
+    notes += [note for backbone in setup.model.backbones.values() for note in backbone.notes]
+    return list(dict.fromkeys(notes))
 
 
 def unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:

@@ -68,7 +68,9 @@ class Meter:
     first_bad_step: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pending = torch.zeros(2, device=self.device)
+        # In double precision a sum does not depend on where it was read; Apple's devices have single only.
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self.pending = torch.zeros(2, device=self.device, dtype=dtype)
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
 
     def add(self, losses: Tensor, hits: Tensor, step: int) -> None:
@@ -97,7 +99,11 @@ class Meter:
         loss_sum, hits = accelerator.reduce(self.pending, reduction="sum").tolist()
         self.loss_sum, self.hits, self.pairs = self.loss_sum + loss_sum, self.hits + hits, pairs
         self.pending = torch.zeros_like(self.pending)
-        return {"loss": self.loss_sum / max(1, pairs), "top1": self.hits / max(1, pairs)}
+        return self.means()
+
+    def means(self) -> dict[str, float]:
+        """Return the means up to the last read."""
+        return {"loss": self.loss_sum / max(1, self.pairs), "top1": self.hits / max(1, self.pairs)}
 
 
 def train_one_epoch(

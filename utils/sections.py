@@ -1,4 +1,7 @@
-"""The sections of a run's configuration that both train scripts share. The defaults are the recommended recipe."""
+"""The sections of a run's configuration that both train scripts share.
+
+The defaults are plain: Adam, no regularisation. A recipe is a YAML file that says what it wants.
+"""
 
 import math
 from dataclasses import dataclass, field

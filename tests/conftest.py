@@ -1,0 +1,59 @@
+"""Small trees of pairs, made once per test session, and the way to real data."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.preprocess import PreprocessOptions, preprocess
+
+COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 60, 190)}
+
+
+def write_archive(folder: Path, photos: dict[str, int], seed: int = 0) -> Path:
+    """Write a FoodSeg103 archive of three foods that differ by color; two foods on every photo."""
+    rng = np.random.default_rng(seed)
+    (folder / "ImageSets").mkdir(parents=True)
+    names = list(COLORS)
+    lines = ["0\tbackground", *(f"{i}\t{name}" for i, name in enumerate(names, start=1))]
+    (folder / "category_id.txt").write_text("\n".join(lines) + "\n")
+    for split, count in photos.items():
+        images, masks = (folder / "Images" / kind / split for kind in ("img_dir", "ann_dir"))
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(90, 160, (36, 48, 3)).astype(np.uint8)
+            labels = np.zeros((36, 48), dtype=np.uint8)
+            for place, food in enumerate(rng.permutation(3)[:2]):
+                top, left = int(rng.integers(2, 20)), 4 + 24 * place + int(rng.integers(0, 6))
+                spot = (slice(top, top + 12), slice(left, left + 12))
+                noise = rng.integers(-35, 36, (12, 12, 3))
+                pixels[spot] = np.clip(np.array(COLORS[names[food]]) + noise, 1, 255).astype(np.uint8)
+                labels[spot] = food + 1
+            Image.fromarray(pixels).save(images / f"photo_{number:03d}.png")
+            Image.fromarray(labels).save(masks / f"photo_{number:03d}.png")
+        (folder / "ImageSets" / f"{split}.txt").write_text("".join(f"photo_{n:03d}\n" for n in range(count)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lossless tree of 48 training and 20 test pairs of three classes, 32 pixels."""
+    folder = tmp_path_factory.mktemp("data")
+    archive = write_archive(folder / "archive", {"train": 24, "test": 10})
+    options = PreprocessOptions(
+        src=archive, dst=folder / "tree", size=32, format="png", ambiguous=("tomato", "spinach"), workers=1
+    )
+    preprocess(options, say=lambda _line: None)
+    return folder / "tree"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data that ``RVERNET_DATA`` names."""
+    folder = os.environ.get("RVERNET_DATA")
+    if not folder:
+        pytest.skip("RVERNET_DATA is not set: no real data to test on")
+    return Path(folder)
