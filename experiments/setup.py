@@ -47,7 +47,7 @@ def load_splits(data: DataConfig, seed: int) -> Splits:
     if data.exclude:
         train, test = train.without(data.exclude), test.without(data.exclude)
         if len(train.classes) < 2:
-            raise ConfigError(f"data.exclude leaves {len(train.classes)} class(es) to tell apart; at least 2 are needed")
+            raise ConfigError(f"data.exclude leaves {len(train.classes)} class to tell apart; keep at least 2")
     if data.validation_fraction == 0:
         return Splits(train, None, test)
     kept, held_out = split_by_group(train, data.validation_fraction, seed)
