@@ -1,5 +1,6 @@
 """What lies on a generated plate: classes, their cues, and the description from which a photo is drawn."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -86,6 +87,8 @@ class PlatesConfig:
             )
             if not low <= getattr(self, name) <= high
         ]
+        if not problems and not 1 <= int(self.photos * self.test_share + 1e-9) < self.photos:
+            problems.append(f"photos is {self.photos} and test_share {self.test_share}, which leaves a split empty")
         if problems:
             raise ConfigError(problem_list("options of the generated plates", problems))
 
@@ -200,7 +203,7 @@ def _draw(rng: np.random.Generator, weights: Mapping[str, float], names: tuple[s
 def _dish_box(rng: np.random.Generator, width: int, height: int) -> tuple[int, int, int, int]:
     """Return the box of a dish: whole JPEG blocks, so that nothing beside it reaches the sauce's pixels."""
     side = max(width, height)
-    box_width, box_height = (BLOCK * round(float(size) * side / BLOCK) for size in rng.uniform(0.27, 0.38, 2))
+    box_width, box_height = (BLOCK * max(3, round(float(size) * side / BLOCK)) for size in rng.uniform(0.27, 0.38, 2))
     left = BLOCK * int(rng.integers(0, (width - box_width) // BLOCK + 1))
     top = BLOCK * int(rng.integers(0, (height - box_height) // BLOCK + 1))
     return left, top, box_width, box_height
@@ -232,12 +235,12 @@ def _place(
 ) -> list[tuple[float, float, float]] | None:
     """Try once to place all discs, each at the first of 16 random points that is free."""
     placed = list(taken)
-    for radius in radii:
+    for radius in radii.tolist():
         low = 0.9 * radius
         points = rng.uniform([low, low], [size[0] - low, size[1] - low], (16, 2))
-        for x, y in points:
-            if all(np.hypot(x - a, y - b) > 0.94 * (radius + r) for a, b, r in placed):
-                placed.append((float(x), float(y), float(radius)))
+        for x, y in points.tolist():
+            if all(math.hypot(x - a, y - b) > 0.94 * (radius + r) for a, b, r in placed):
+                placed.append((x, y, radius))
                 break
         else:
             return None
