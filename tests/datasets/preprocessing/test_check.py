@@ -1,0 +1,195 @@
+import io
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.check import check
+from datasets.check_pair import StoredPair, check_pair
+from datasets.cutouts import cut, encode
+from datasets.preprocess import PreprocessOptions
+from utils.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tests.datasets.preprocessing.conftest import ArchiveMaker
+
+KNOWN = "0 background\n1 candy\n2 egg tart\n5 pie\n"  # without soup, which no photo has
+
+
+def _check(**options: Any) -> list[str]:  # noqa: ANN401  # any option of preprocess
+    lines: list[str] = []
+    check(PreprocessOptions(workers=1, **options), lines.append)
+    return lines
+
+
+def _problems(**options: Any) -> list[str]:  # noqa: ANN401  # any option of preprocess
+    with pytest.raises(DataError) as caught:
+        _check(**options)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"check: {len(lines) - 1} problems"
+    return lines[1:]
+
+
+def _expect(found: list[str], wanted: list[str]) -> None:
+    for pattern in wanted:
+        assert sum(bool(re.search(pattern, line)) for line in found) == 1, (pattern, found)
+    assert len(found) == len(wanted), found
+
+
+@pytest.fixture
+def good(archive: "ArchiveMaker") -> "ArchiveMaker":
+    archive.class_file(KNOWN)
+    return archive.small()
+
+
+@pytest.mark.parametrize("picture_format", ["jpg", "png", "webp"])
+def test_what_preprocessing_writes_is_well(good: "ArchiveMaker", tmp_path: Path, picture_format: str) -> None:
+    good.preprocess(tmp_path / "tree", format=picture_format)
+    lines = _check(src=good.root, dst=tmp_path / "tree")
+    assert lines == [f"ok: 5 photos with masks in {good.root}, 15 pairs in {tmp_path / 'tree'}"]
+    assert _check(src=good.root, dst=tmp_path / "none")[-1] == f"ok: 5 photos with masks in {good.root}"
+
+
+def test_every_problem_of_an_archive_at_once(good: "ArchiveMaker") -> None:
+    good.add("train", "turned", good.blocks(4), orientation=3)
+    data = good.photo_path("train", "d.png").read_bytes()
+    good.photo_path("train", "d.png").write_bytes(data[:-900])
+    good.mask_path("test", "e.png").write_bytes(b"")
+    Image.fromarray(np.full((24, 32), 9, np.uint8)).save(good.mask_path("train", "a.png"))
+    good.mask_path("test", "alone.png").write_bytes(b"x")
+    wanted = [
+        r"ann_dir/test/alone\.png has no photo",
+        r"test/e\.png: the file is empty \(0 bytes\); copy it again",
+        r"label id 9 is not in category_id\.txt; allowed: 0 \(background\) and 1\.\.2, 5$",
+        r"train/d\.png: damaged or cut short",
+        r"turned\.png is turned by its EXIF block .*--mask_orientation stored",
+    ]
+    _expect(_problems(src=good.root), wanted)
+    _expect(_problems(src=good.root, mask_orientation="upright"), wanted[:-1])
+
+
+def test_a_photo_in_two_splits_and_a_class_without_one(archive: "ArchiveMaker", tmp_path: Path) -> None:
+    archive.small()
+    for kind in ("img_dir", "ann_dir"):
+        folder = archive.root / "Images" / kind
+        shutil.copy(folder / "train" / "d.png", folder / "test" / "copy.png")
+    leak = r"train/d\.png.* same photo in two splits|test/copy\.png and .*same photo in two splits"
+    _expect(_problems(src=archive.root), [leak, r"class 'soup' \(id 7\) is in no mask of train"])
+    lines = archive.preprocess(tmp_path / "tree")
+    assert any(re.search(f"^note: .*{leak}", line) for line in lines)
+    _expect(_problems(dst=tmp_path / "tree"), [leak, r"class 'soup' has no pair in train; add photos, or leave it out"])
+
+
+def test_a_group_in_two_splits_is_a_note(good: "ArchiveMaker", tmp_path: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    groups.write_text("split,image,group\ntrain,a,one\ntrain,b.c,two\ntrain,d,three\ntest,a,one\ntest,e,four\n")
+    good.preprocess(tmp_path / "tree", groups=groups)
+    lines = _check(src=good.root, dst=tmp_path / "tree", groups=groups)
+    assert lines[:2] == [
+        "note: 1 groups have photos in more than one split, the first is one",
+        "note: 1 groups have pairs in more than one split, the first is one",
+    ]
+    assert lines[2].startswith("ok: ")
+
+
+def test_every_problem_of_a_tree_at_once(good: "ArchiveMaker", tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    good.preprocess(root, size=0, format="png")
+    roi, extra_roi = root / "train" / "roi", root / "train" / "extra-roi"
+    (extra_roi / "candy" / "a.png").unlink()  # half a pair
+    for view in (roi, extra_roi):
+        (view / "pie" / "a.png").unlink()  # a row without files
+        shutil.copy(view / "candy" / "d.png", view / "candy" / "new.png")  # files without a row
+        (view / "cnady").mkdir()
+    (roi / "candy" / "b.c.png").write_bytes((roi / "candy" / "b.c.png").read_bytes()[:-200])
+    (roi / "candy" / "d.png").write_bytes(b"")
+    (root / "notes.txt").write_text("x")
+    (roi / "candy" / "notes.txt").write_text("x")
+    Image.new("RGB", (5, 5), (9, 9, 9)).save(roi / "egg tart" / "a.png")  # another size
+    shutil.copy(extra_roi / "egg tart" / "d.png", roi / "egg tart" / "d.png")  # overlap
+    for view in (roi, extra_roi):  # both halves of another size
+        Image.new("RGB", (5, 5), (9, 9, 9) if view == roi else (0, 0, 0)).save(view / "egg tart" / "b.c.png")
+    for half in ("roi", "extra-roi"):  # the pair of another class: complementary, but not in the row's box
+        shutil.copy(root / "test" / half / "candy" / "e.png", root / "test" / half / "pie" / "e.png")
+    _expect(
+        _problems(dst=root),
+        [
+            r"tree/notes\.txt is no split \(a folder with roi/ and extra-roi/\) and no known file; move it",
+            r"candy/notes\.txt is no picture",
+            r"roi/candy/a\.png has no partner .*extra-roi/candy/a\.png",
+            r"/roi/cnady is not in the class list; .*did you mean 'candy'",
+            r"/extra-roi/cnady is not in the class list",
+            r"a row for train/pie/a, but neither half exists; preprocess again",
+            r"new\.png and its other half are not in manifest\.csv",
+            r"roi/candy/b\.c\.png: damaged or cut short",
+            r"roi/candy/d\.png has 0 bytes",
+            r"egg tart/a\.png is 5×5 pixels, but .*extra-roi/egg tart/a\.png is 32×24; both halves have one size",
+            r"egg tart/d\.png and .*egg tart/d\.png overlap in [\d.]+ % of the pixels",
+            r"egg tart/b\.c\.png is 5×5 pixels, but the manifest says 32×24",
+            r"pie/e\.png reaches out of its box in the manifest",
+        ],
+    )
+
+
+def test_a_tree_without_our_files_is_checked_by_its_folders(good: "ArchiveMaker", tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    good.preprocess(root)
+    for name in ("manifest.csv", "classes.yaml", "preprocess.yaml", "contact_sheet.png"):
+        (root / name).unlink()
+    notes = _check(dst=root)
+    assert "classes.yaml is missing: the 3 folder names are the classes, in sorted order" in notes[0]
+    assert "manifest.csv is missing: sizes, boxes and double photos are not checked" in notes[1]
+    assert notes[2] == f"ok: 15 pairs in {root}"
+    shutil.rmtree(root / "test" / "roi")
+    with pytest.raises(DataError, match=r"^check: .*test/roi is missing; restore it or preprocess again"):
+        _check(dst=root)
+
+
+def test_a_tree_that_is_older_than_its_archive(good: "ArchiveMaker", tmp_path: Path) -> None:
+    good.preprocess(tmp_path / "tree")
+    good.add("train", "a", good.blocks(77))
+    with pytest.raises(DataError, match=r"^check: the mask of train/a is not the one of which the tree was made; prep"):
+        _check(src=good.root, dst=tmp_path / "tree")
+
+
+def test_options_are_compared_with_the_tree(good: "ArchiveMaker", tmp_path: Path) -> None:
+    good.preprocess(tmp_path / "tree", size=48)
+    with pytest.raises(DataError, match=r"was made with --size 48, not 64; preprocess again, or leave --size out"):
+        _check(dst=tmp_path / "tree", size=64)
+
+
+def test_something_must_be_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--check needs --src ARCHIVE, --dst ROOT, or both"):
+        _check()
+    with pytest.raises(DataError, match=r"--dst .*none is not a folder; give the tree"):
+        _check(dst=tmp_path / "none")
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_jpeg_noise_is_no_overlap_but_a_wrong_pair_is(tmp_path: Path, quality: int) -> None:
+    generator = np.random.default_rng(0)
+    photo = generator.integers(0, 256, (64, 96, 3), dtype=np.uint8)  # noise rings most
+    mask = generator.random((8, 12)).repeat(8, 0).repeat(8, 1) < 0.5
+    roi, extra_roi = cut(photo, mask)
+    for name, view in (("roi", roi), ("extra-roi", extra_roi), ("wrong", np.maximum(photo, 250))):
+        (tmp_path / f"{name}.jpg").write_bytes(encode(view, "jpg", quality))
+    assert check_pair(StoredPair(tmp_path / "roi.jpg", tmp_path / "extra-roi.jpg")) == []
+    (problem,) = check_pair(StoredPair(tmp_path / "wrong.jpg", tmp_path / "extra-roi.jpg"))
+    assert re.search(r"overlap in [\d.]+ % of the pixels; they are not the two sides of one mask", problem)
+
+
+def test_one_pixel_of_overlap_counts_without_loss(tmp_path: Path) -> None:
+    roi, extra_roi = cut(np.full((20, 20, 3), 7, np.uint8), np.arange(400).reshape(20, 20) % 3 == 0)
+    for name, view in (("roi", roi), ("extra-roi", extra_roi)):
+        Image.fromarray(view).save(tmp_path / f"{name}.png")
+    pair = StoredPair(tmp_path / "roi.png", tmp_path / "extra-roi.png")
+    assert check_pair(pair) == []
+    extra_roi[0, 0] = 1
+    buffer = io.BytesIO()
+    Image.fromarray(extra_roi).save(buffer, "PNG")
+    pair.extra_roi.write_bytes(buffer.getvalue())
+    assert len(check_pair(pair)) == 1
