@@ -70,7 +70,7 @@ def write_contact_sheet(
         for column, block in enumerate(line):
             sheet.paste(block, (2 * GAP + column * (block.width + 2 * GAP), top))
         top += height
-    write_atomic(path, lambda temporary: sheet.save(temporary, "PNG"))
+    write_atomic(path, lambda temporary: sheet.save(temporary, "PNG", compress_level=1))
 
 
 def _views(row: ManifestRow, classes: ClassMap, roots: Sequence[Path], suffix: str) -> list[Photo]:

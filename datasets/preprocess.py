@@ -85,7 +85,10 @@ class PreprocessOptions:
         """The tree's folder, made absolute; a ``ConfigError`` where it was not given."""
         if self.dst is None:
             raise ConfigError("--dst is missing: the folder of the tree")
-        return self.dst.resolve()
+        target = self.dst.resolve()
+        if not target.name:
+            raise ConfigError(f"--dst {self.dst} is the top of the file system; name a folder of its own")
+        return target
 
 
 def preprocess(options: PreprocessOptions, say: Say = print) -> None:

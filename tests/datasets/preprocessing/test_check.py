@@ -57,7 +57,7 @@ def test_what_preprocessing_writes_is_well(good: "ArchiveMaker", tmp_path: Path,
 def test_every_problem_of_an_archive_at_once(good: "ArchiveMaker") -> None:
     good.add("train", "turned", good.blocks(4), orientation=3)
     data = good.photo_path("train", "d.png").read_bytes()
-    good.photo_path("train", "d.png").write_bytes(data[:-900])
+    good.photo_path("train", "d.png").write_bytes(data[: len(data) // 2])
     good.mask_path("test", "e.png").write_bytes(b"")
     Image.fromarray(np.full((24, 32), 9, np.uint8)).save(good.mask_path("train", "a.png"))
     good.mask_path("test", "alone.png").write_bytes(b"x")
@@ -105,7 +105,8 @@ def test_every_problem_of_a_tree_at_once(good: "ArchiveMaker", tmp_path: Path) -
         (view / "pie" / "a.png").unlink()  # a row without files
         shutil.copy(view / "candy" / "d.png", view / "candy" / "new.png")  # files without a row
         (view / "cnady").mkdir()
-    (roi / "candy" / "b.c.png").write_bytes((roi / "candy" / "b.c.png").read_bytes()[:-200])
+    data = (roi / "candy" / "b.c.png").read_bytes()
+    (roi / "candy" / "b.c.png").write_bytes(data[: len(data) // 2])
     (roi / "candy" / "d.png").write_bytes(b"")
     (root / "notes.txt").write_text("x")
     (roi / "candy" / "notes.txt").write_text("x")
