@@ -33,7 +33,7 @@ def build() -> Training:
     config = RveRNetConfig(data=DataConfig(image_size=SIDE), model=model_config, train=TrainConfig(device="cpu"))
     accelerator = make_accelerator(config.train)
     torch.manual_seed(0)
-    model = RVERNET.build(config, CLASSES, False)
+    model = RVERNET.build(config, CLASSES, False).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(config.train, list(model.backbones.values()), model.head)
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     return Training(prepared, prepared_optimizer, accelerator, Schedule(10**6, 0, 1.0, STEPS, "step"), model.view_specs)
@@ -43,7 +43,7 @@ def main(repeats: int = 7) -> None:
     """Print the ratio; the baseline normalises once, beforehand, and neither flips nor counts hits."""
     ours, bare = build(), build()
     batch = random_batch()
-    resident: dict[str, Tensor] = {name: view.contiguous() for name, view in prepare_views(batch, bare.specs).items()}
+    resident: dict[str, Tensor] = prepare_views(batch, bare.specs)
     model = bare.accelerator.unwrap_model(bare.model)
     optimizer = bare.optimizer
 

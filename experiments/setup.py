@@ -1,5 +1,6 @@
 """From a configuration to data, model and loaders."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from datasets.loaders import StepSampler, evaluation_loader, resolve_workers, tr
 from datasets.pairs import PairDataset
 from datasets.splits import inverse_class_weights, split_by_group
 from experiments.kinds import Config, Kind, Model
-from utils.batch import Batch, ViewSpec
+from utils.batch import Batch, ViewSpec, image_memory_format
 from utils.engine import Training
 from utils.errors import ConfigError
 from utils.optimisers import make_optimizer
@@ -42,12 +43,8 @@ class Splits:
 def load_splits(data: DataConfig, seed: int) -> Splits:
     """Read and check the index of both splits; cut the validation part off train, by group."""
     root = Path(data.root)
-    train = PairIndex.from_tree(root, data.splits.train, require_every_class=True)
-    test = PairIndex.from_tree(root, data.splits.test, train.classes)
-    if data.exclude:
-        train, test = train.without(data.exclude), test.without(data.exclude)
-        if len(train.classes) < 2:
-            raise ConfigError(f"data.exclude leaves {len(train.classes)} class to tell apart; keep at least 2")
+    train = PairIndex.from_tree(root, data.splits.train, exclude=data.exclude, require_every_class=True)
+    test = PairIndex.from_tree(root, data.splits.test, exclude=data.exclude)
     if data.validation_fraction == 0:
         return Splits(train, None, test)
     kept, held_out = split_by_group(train, data.validation_fraction, seed)
@@ -92,7 +89,7 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         rank=accelerator.process_index,
     )
     loader = training_loader(
-        dataset, sampler, workers=resolve_workers(config.data.workers), device_type=accelerator.device.type
+        dataset, sampler, workers=loader_workers(config, splits.train), device_type=accelerator.device.type
     )
     training, average = _prepare(train, model, splits, sampler, accelerator)
     return Setup(model, training, sampler, loader, average, splits)
@@ -103,6 +100,7 @@ def _prepare(
 ) -> tuple[Training, ModelEmaV3 | None]:
     optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head)
     model.to(accelerator.device)
+    model.to(memory_format=image_memory_format(accelerator.device))
     average = ModelEmaV3(model, decay=train.ema_decay, use_warmup=True) if train.ema_decay is not None else None
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     weights = None
@@ -123,6 +121,11 @@ def _prepare(
         log_every=train.log_every,
     )
     return training, average
+
+
+def loader_workers(config: Config, index: PairIndex) -> int:
+    """Return the loader processes that serve a split in each of this machine's training processes."""
+    return resolve_workers(config.data.workers, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def notes_of(setup: Setup) -> list[str]:
@@ -148,7 +151,7 @@ def loader_for(
     return evaluation_loader(
         dataset,
         batch_size=config.eval.batch_size or config.train.batch_size,
-        workers=resolve_workers(config.data.workers),
+        workers=loader_workers(config, index),
         device_type=accelerator.device.type,
         world_size=accelerator.num_processes,
         rank=accelerator.process_index,

@@ -84,4 +84,10 @@ def normalise(pixels: Tensor, spec: ViewSpec) -> Tensor:
     """Turn uint8 B×3×H×W into float32 with zero mean and unit deviation under the backbone's statistics."""
     mean = torch.tensor(spec.mean, device=pixels.device).mul_(255.0)[:, None, None]
     std = torch.tensor(spec.std, device=pixels.device).mul_(255.0)[:, None, None]
-    return (pixels.to(torch.float32) - mean) / std
+    normalised = (pixels.to(torch.float32) - mean) / std
+    return normalised.contiguous(memory_format=image_memory_format(pixels.device))
+
+
+def image_memory_format(device: torch.device) -> torch.memory_format:
+    """Return how pictures and convolutions lie in memory: channels last, but for Apple's devices."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
