@@ -86,7 +86,7 @@ def texture_field(texture: Texture, u: Field, v: Field, period: float, rng: np.r
     elif texture == "yolk":
         field = -np.hypot(u, v)
     elif texture == "dots":
-        turn *= np.float32(1.5)
+        turn *= np.float32(1.9)
         field = np.cos(turn * x) + np.cos(turn * (0.5 * x + 0.866 * y)) + np.cos(turn * (0.5 * x - 0.866 * y))
     elif texture == "grain":
         turn *= np.float32(2.2)
@@ -192,7 +192,7 @@ def draw_sauce(
     field = ((reach - wave) * (size - 4)).astype(np.float32)
     color = tinted(SAUCE_TONES, rng, 14.0) * (1 - 0.25 * np.clip(reach, 0, 1)[..., None] ** 2)
     u, v = rotated(dx, dy, (0.0, 0.0), float(rng.uniform(0, 2 * np.pi)))
-    specks = texture_field("dots", u, v, 0.55 * float(size), rng)
+    specks = texture_field("dots", u, v, 0.8 * float(size), rng)
     if specked:
         color = blend(color.astype(np.float32), np.array([236, 178, 70], np.float32), np.clip(specks - 0.6, 0.0, 0.8))
     gloss = np.clip(1 - np.hypot(dx + 0.3 * size, dy + 0.3 * size) / (0.3 * size), 0.0, 0.6)

@@ -151,7 +151,7 @@ def best_f1_rule(joint: Matrix, classes: list[int]) -> Matrix:
     the gradient favours least to the one that it favours most, as far as the mean rises, until nothing rises.
     """
     active = [c for c in classes if joint[:, c].any()]
-    posterior = joint / joint.sum(1, keepdims=True)
+    posterior: Matrix = joint / joint.sum(1, keepdims=True)
     starts = [most_likely_rule(posterior), posterior]
     if not active:
         return starts[0]
