@@ -1,5 +1,6 @@
 """Worker processes that decode while the model computes."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -80,6 +81,7 @@ def make_loader(
         batch_sampler=batches,  # type: ignore[arg-type]  # torch's stubs want integers as items
         num_workers=workers,
         collate_fn=_identity,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=device_type == "cuda",
         persistent_workers=workers > 0,
         prefetch_factor=PREFETCHED_BATCHES if workers else None,
@@ -130,6 +132,13 @@ class _Reporting(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """Keep on loading when a terminal or a scheduler signals the whole group: the run wants to end in good order."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _identity(batch: Any) -> Any:  # noqa: ANN401  # torch's type of a collate function
