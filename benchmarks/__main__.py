@@ -1,12 +1,15 @@
 """Run every benchmark: python -m benchmarks."""
 
-from benchmarks import index, preprocess, train_step
+import benchmarks.index
+import benchmarks.preprocess
+import benchmarks.train_step
 
 
 def main() -> None:
     """Run the benchmarks one after another."""
-    for benchmark in (index, preprocess, train_step):
-        benchmark.main()
+    benchmarks.index.main()
+    benchmarks.preprocess.main()
+    benchmarks.train_step.main()
 
 
 if __name__ == "__main__":

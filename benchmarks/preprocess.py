@@ -21,8 +21,8 @@ def plain_loop(archive: Path, root: Path, size: int) -> int:
     pairs = 0
     for split in ("train", "test"):
         for path in sorted((archive / "Images" / "img_dir" / split).iterdir()):
-            photo = Image.open(path).convert("RGB")
-            mask = Image.open(archive / "Images" / "ann_dir" / split / f"{path.stem}.png")
+            photo: Image.Image = Image.open(path).convert("RGB")
+            mask: Image.Image = Image.open(archive / "Images" / "ann_dir" / split / f"{path.stem}.png")
             if size:
                 scale = size / max(photo.size)
                 target = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))

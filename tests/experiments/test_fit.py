@@ -12,9 +12,11 @@ import yaml
 from PIL import Image
 from sklearn.metrics import f1_score
 
+from experiments import continuation
 from experiments import fit as fit_module
 from experiments.commands import train_command
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Kind
+from utils import engine
 from utils.errors import ConfigError, DataError, InterruptedRunError, RunError
 
 SMALL = ["--data.image_size", "32", "--data.workers", "0", "--train.device", "cpu", "--train.batch_size", "16"]
@@ -102,7 +104,7 @@ def test_a_stopped_run_continues_to_the_same_bytes(
 ) -> None:
     """Three steps make an epoch; the signal arrives while step ``step`` is computed."""
     run, taken = tmp_path / "stopped", 0
-    original = fit_module.train_one_epoch
+    original = engine.train_one_epoch
 
     def interrupted(training: Any, batches: Any, *rest: Any) -> int:  # noqa: ANN401
         def counted() -> Any:  # noqa: ANN401
@@ -129,7 +131,7 @@ def test_a_stopped_run_continues_to_the_same_bytes(
 def test_averaged_weights_survive_a_stop(pair_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("--train.ema_decay", "0.9", "--train.optimizer", "adamw")
     train(OFF_THE_SHELF, pair_tree, tmp_path / "straight", *options)
-    original = fit_module.save
+    original = continuation.save
 
     def killed(*arguments: Any) -> None:  # noqa: ANN401
         original(*arguments)
