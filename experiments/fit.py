@@ -21,6 +21,7 @@ from utils.devices import make_accelerator, resolve_device, resolve_precision
 from utils.engine import Meter, compute_logits, train_one_epoch
 from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
+from utils.recalibration import recalibrate
 from utils.run_directory import RunDirectory, describe_environment
 from utils.signals import StopFlag, stop_on_signals
 
@@ -126,11 +127,26 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
 def _score_epoch(setup: Setup, config: Config) -> dict[str, Any]:
     """Return point scores of the validation split, and of the test split where every epoch asks for it."""
     scores: dict[str, Any] = {}
+    if setup.splits.validation is not None or config.eval.test_every_epoch:
+        _recalibrate(setup, config)
     if setup.splits.validation is not None:
         scores["val"] = score(setup.splits.validation, _logits(setup, config, "validation"), None)
     if config.eval.test_every_epoch:
         scores["test"] = score(setup.splits.test, _logits(setup, config, "test"), None)
     return scores
+
+
+def _recalibrate(setup: Setup, config: Config) -> None:
+    """Average the BatchNorm statistics of the scored model over training pairs, where asked for."""
+    pairs = min(config.eval.recalibration_pairs, len(setup.splits.train))
+    if pairs == 0:
+        return
+    accelerator, specs = setup.training.accelerator, setup.model.view_specs
+    order = np.random.default_rng(config.train.seed).permutation(len(setup.splits.train))
+    # Rows stand in the order of their classes; each batch must mix them, as a training batch does.
+    sample = setup.splits.train.subset(order[:pairs])
+    batches = loader_for(sample, specs, config, accelerator, every_process=True)
+    recalibrate(setup.scored_model, batches, specs, accelerator)
 
 
 def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
@@ -182,6 +198,8 @@ def _finish(kind: Kind, run: RunDirectory, config: Config, setup: Setup, progres
     if config.eval.selection == "best":
         path = run.checkpoint_best / WEIGHTS_FILE
         load_into(setup.scored_model, load_weights(path), path)
+    else:
+        _recalibrate(setup, config)
     started = time.perf_counter()
     test_logits = _logits(setup, config, "test")
     validation_logits = _logits(setup, config, "validation") if setup.splits.validation is not None else None

@@ -144,15 +144,20 @@ def unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def loader_for(
-    index: PairIndex, specs: dict[str, ViewSpec], config: Config, accelerator: Accelerator
+    index: PairIndex,
+    specs: dict[str, ViewSpec],
+    config: Config,
+    accelerator: Accelerator,
+    *,
+    every_process: bool = False,
 ) -> DataLoader[Batch]:
-    """Return this process's share of a split, in order, without augmentation."""
+    """Return this process's share of a split, or all of it in every process; in order, without augmentation."""
     dataset = PairDataset(index, specs, config.data, training=False, seed=config.train.seed)
     return evaluation_loader(
         dataset,
         batch_size=config.eval.batch_size or config.train.batch_size,
         workers=loader_workers(config, index),
         device_type=accelerator.device.type,
-        world_size=accelerator.num_processes,
-        rank=accelerator.process_index,
+        world_size=1 if every_process else accelerator.num_processes,
+        rank=0 if every_process else accelerator.process_index,
     )

@@ -208,17 +208,22 @@ class EvalConfig:
             validation macro-F1, which needs ``data.validation_fraction``.
         test_every_epoch: score the test split after every epoch (Figure 6); never used for selection.
         batch_size: pairs per forward pass; null takes ``train.batch_size``.
+        recalibration_pairs: training pairs over which BatchNorm statistics are averaged afresh before scoring; 0
+            keeps the running average.
         resamples: bootstrap resamples behind each 95 % interval.
     """
 
     selection: Literal["last", "best"] = "last"
     test_every_epoch: bool = False
     batch_size: int | None = None
+    recalibration_pairs: int = 0
     resamples: int = 2000
 
     def __post_init__(self) -> None:
         size = self.batch_size
         require(size is None or size >= 1, "eval.batch_size", size, "null or at least 1")
+        pairs = self.recalibration_pairs
+        require(pairs >= 0, "eval.recalibration_pairs", pairs, "0 or the number of training pairs to average over")
         require(self.resamples >= 100, "eval.resamples", self.resamples, "at least 100")
 
 
