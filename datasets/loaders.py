@@ -1,5 +1,7 @@
 """Worker processes that decode while the model computes."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -139,6 +141,19 @@ def _leave_signals_to_the_main_process(_worker: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Kill the processes that are left when this one exits, as after an error in mid-epoch.
+
+    They ignore the SIGTERM that Python's own exit handler sends before it waits for them, without end.
+    """
+    left = [process for process in multiprocessing.active_children() if process.daemon]
+    if left and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report each of them as killed
+    for process in left:
+        process.kill()
 
 
 def _identity(batch: Any) -> Any:  # noqa: ANN401  # torch's type of a collate function
