@@ -8,8 +8,9 @@ from pathlib import Path
 from datasets.class_file import CLASS_FILE, describe_ids, read_class_file
 from utils.errors import DataError, problem_list
 
-PHOTO_FOLDER = "Images/img_dir"
-MASK_FOLDER = "Images/ann_dir"
+PICTURE_FOLDER = "Images"
+PHOTO_FOLDER = f"{PICTURE_FOLDER}/img_dir"
+MASK_FOLDER = f"{PICTURE_FOLDER}/ann_dir"
 LIST_FOLDER = "ImageSets"
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 MASK_SUFFIXES = (".png",)
@@ -144,10 +145,15 @@ class _Listing:
             return []
         wanted = self._wanted(split, splits, photos)
         for stem in sorted(set(masks) - set(photos) - set(wanted)):
-            self.problems.append(f"{mask_folder / masks[stem]} has no photo {photo_folder / stem}.jpg/.jpeg/.png")
+            self.problems.append(
+                f"{mask_folder / masks[stem]} has no photo {photo_folder / stem}.jpg/.jpeg/.png; "
+                f"add it or remove the mask"
+            )
         for stem in wanted:
             if stem in photos and stem not in masks:
-                self.problems.append(f"{photo_folder / photos[stem]} has no mask {mask_folder / stem}.png")
+                self.problems.append(
+                    f"{photo_folder / photos[stem]} has no mask {mask_folder / stem}.png; add it or remove the photo"
+                )
         return [
             ArchivePhoto(
                 split,

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from datasets.check_pair import StoredPair, check_pair, nothing_to_set_up
 from datasets.classes import CLASSES_FILE, ClassMap
-from datasets.listing import VIEW_FOLDERS, Listing, list_split, visible_folders
+from datasets.listing import VIEW_FOLDERS, Listing, folder_classes, list_split
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
 from datasets.summary import shared_photos
 from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, partial_folder
@@ -83,10 +83,9 @@ class TreeCheck:
         try:
             if path.is_file():
                 return ClassMap.load(path)
-            views = [self.root / split / view for split in splits for view in VIEW_FOLDERS]
-            names = sorted({name for view in views for name in visible_folders(view)})
-            self.notes.append(f"{path} is missing: the {len(names)} folder names are the classes, in sorted order")
-            return ClassMap(tuple(names), tuple(names))
+            classes = folder_classes(self.root, splits)
+            self.notes.append(f"{path} is missing: the {len(classes)} folder names are the classes, in sorted order")
+            return classes
         except DataError as error:
             self.problems.append(str(error))
             return None

@@ -39,14 +39,14 @@ class ClassMap:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise DataError("the class list is empty; at least one class is needed")
+            raise DataError("the class list is empty; a classifier needs at least two classes")
         seen: dict[str, str] = {}
         for name, folder in zip(self.names, self.folders, strict=True):
             key = " ".join(folder.lower().split())
             if key in seen:
                 raise DataError(
                     f"classes '{seen[key]}' and '{name}' differ only by blanks, case or a slash and would share "
-                    f"a folder; rename one of them in the class file"
+                    f"a folder; rename one of them"
                 )
             seen[key] = name
         for name in self.ambiguous:
@@ -80,6 +80,8 @@ class ClassMap:
         """Return the class map less some classes, in the same order."""
         gone = {self.index(name) for name in excluded}
         kept = [i for i in range(len(self)) if i not in gone]
+        if not kept:
+            raise DataError(f"data.exclude leaves none of the {len(self)} classes; a classifier needs at least two")
         names = tuple(self.names[i] for i in kept)
         return ClassMap(
             names,
@@ -102,7 +104,7 @@ class ClassMap:
 
     @classmethod
     def load(cls, path: Path) -> "ClassMap":
-        """Read ``classes.yaml``; a ``DataError`` says what is wrong with it."""
+        """Read ``classes.yaml``; a ``DataError`` names the file and what is wrong with it."""
         try:
             document = yaml.safe_load(path.read_text(encoding="utf-8"))
             rows = document["classes"]
@@ -112,8 +114,11 @@ class ClassMap:
                 tuple(str(name) for name in document.get("ambiguous") or ()),
                 {str(row["name"]): str(row["supercategory"]) for row in rows if "supercategory" in row},
             )
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
             raise DataError(
-                f"{path} is not a class file ({error}); it needs 'classes: [{{name: …, folder: …}}, …]' and "
+                f"{path} is not a class file ({reason}); it needs 'classes: [{{name: …, folder: …}}, …]' and "
                 f"'ambiguous: […]', as preprocess_foodseg103.py writes it"
             ) from None

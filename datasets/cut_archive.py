@@ -72,8 +72,9 @@ def cut_archive(
             stop.number,
         )
     if problems:
-        advice = f"mend them and run the same command again; finished photos are kept in {folder}"
-        raise DataError(problem_list(f"archive {archive.root} ({advice})", sorted(problems)))
+        advice = f"then run the same command again: what is finished is kept in {folder}"
+        separator = "; " if len(problems) == 1 else "\n  "
+        raise DataError(problem_list(f"archive {archive.root}", sorted(problems)) + separator + advice)
     return [journal.records[photo.split, photo.stem] for photo in archive.photos]
 
 

@@ -149,7 +149,8 @@ def _label_ids(labels: Labels, label_ids: dict[int, str], name: str, problems: l
         several = len(unknown) > 1
         problems.append(
             f"{name}: label id{'s' * several} {', '.join(map(str, unknown[:8]))}{', …' * (len(unknown) > 8)} "
-            f"{'are' if several else 'is'} not in {CLASS_FILE}; allowed: {describe_ids(label_ids)}"
+            f"{'are' if several else 'is'} not in {CLASS_FILE}; add {'them' if several else 'it'} there or mend the "
+            f"mask; allowed: {describe_ids(label_ids)}"
         )
     return found
 

@@ -1,7 +1,7 @@
 """The files of one split of a tree, and the checks that names alone can answer. Nothing is opened."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,13 +48,17 @@ class Listing:
 def check_folders(root: Path, split: str) -> None:
     """Raise a ``DataError`` that says how to make a tree where there is nothing to list."""
     make_it = f"make it with: python preprocess_foodseg103.py --src ARCHIVE --dst {root}"
+    if root.exists() and not root.is_dir():
+        raise DataError(f"the data folder {root} is a file; set data.root to the folder that holds {split}/roi")
     if not root.is_dir():
         raise DataError(f"the data folder {root} does not exist; set data.root, or {make_it}")
-    if not (root / split).is_dir():
-        present = sorted(visible_folders(root))
+    present = sorted(visible_folders(root))
+    if not present:
+        raise DataError(f"the data folder {root} is empty; set data.root, or {make_it}")
+    if split not in present:
         raise DataError(
-            f"{root} holds no split '{split}', only {', '.join(present) or 'nothing'}; "
-            f"name it with data.splits, or {make_it}{nearest(split, present)}"
+            f"{root} holds no split '{split}', only {', '.join(present)}{nearest(split, present)}; "
+            f"name it with data.splits, or {make_it}"
         )
     for view in VIEW_FOLDERS:
         folder = root / split / view
@@ -68,6 +72,16 @@ def visible_folders(folder: Path) -> Iterator[str]:
     """Yield the names of the folders in a folder, hidden ones left out."""
     with os.scandir(folder) as entries:
         yield from (entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def folder_classes(root: Path, splits: Iterable[str]) -> ClassMap:
+    """Return the class folders of some splits in sorted order; a ``DataError`` where two differ only by case."""
+    views = [root / split / view for split in splits for view in VIEW_FOLDERS]
+    names = sorted({name for view in views if view.is_dir() for name in visible_folders(view)})
+    try:
+        return ClassMap(tuple(names), tuple(names))
+    except DataError as error:
+        raise DataError(f"class folders of {root}: {error}") from None
 
 
 def list_split(root: Path, split: str, classes: ClassMap, skipped: frozenset[str]) -> Listing:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.append import BaseTree, check_additions, commit, finish_append, mark_ready, read_base
-from datasets.archive import Archive, read_archive
+from datasets.archive import PICTURE_FOLDER, Archive, read_archive
 from datasets.class_names import build_class_map, default_ambiguous
 from datasets.classes import CLASSES_FILE, folder_name
 from datasets.contact_sheet import write_contact_sheet
@@ -77,17 +77,19 @@ class PreprocessOptions:
     def source(self) -> Path:
         """The archive's folder; a ``ConfigError`` where it was not given."""
         if self.src is None:
-            raise ConfigError("--src is missing: the folder of the archive")
+            raise ConfigError("--src is missing: the folder of the archive, as in --src ARCHIVE --dst ROOT")
         return self.src
 
     @property
     def target(self) -> Path:
         """The tree's folder, made absolute; a ``ConfigError`` where it was not given."""
         if self.dst is None:
-            raise ConfigError("--dst is missing: the folder of the tree")
+            raise ConfigError("--dst is missing: the folder of the pairs, as in --src ARCHIVE --dst ROOT")
         target = self.dst.resolve()
         if not target.name:
             raise ConfigError(f"--dst {self.dst} is the top of the file system; name a folder of its own")
+        if self.src is not None and target.is_relative_to((self.src / PICTURE_FOLDER).resolve()):
+            raise ConfigError(f"--dst {self.dst} lies among the archive's photos; name a folder outside of it")
         return target
 
 

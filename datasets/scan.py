@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from datasets.classes import CLASSES_FILE, ClassMap, folder_name
-from datasets.listing import VIEW_FOLDERS, Listing, check_folders, list_split, visible_folders
+from datasets.listing import Listing, check_folders, folder_classes, list_split, visible_folders
 from datasets.manifest import MANIFEST_FILE, read_columns
 from utils.errors import DataError, nearest, problem_list
 
@@ -76,10 +77,9 @@ def _load_classes(root: Path, notes: list[str]) -> ClassMap:
     """Read classes.yaml; without it, take the class folders of all splits in sorted order."""
     if (root / CLASSES_FILE).exists():
         return ClassMap.load(root / CLASSES_FILE)
-    views = [root / split / view for split in visible_folders(root) for view in VIEW_FOLDERS]
-    names = sorted({name for view in views if view.is_dir() for name in visible_folders(view)})
-    notes.append(f"{root} has no {CLASSES_FILE}: {len(names)} classes taken from the folder names in sorted order")
-    return ClassMap(tuple(names), tuple(names))
+    classes = folder_classes(root, visible_folders(root))
+    notes.append(f"{root} has no {CLASSES_FILE}: {len(classes)} classes taken from the folder names in sorted order")
+    return classes
 
 
 def _load_manifest(listing: Listing, every_class: ClassMap) -> _Manifest:
@@ -128,8 +128,16 @@ def _join_manifest(listing: Listing, manifest: _Manifest) -> Iterator[ScannedPai
             continue
         suffixes = listing.files[0][label][stem], listing.files[1][label][stem]
         yield ScannedPair(label, stem, entry.group, entry.size, suffixes, entry.digest)
+    rows = Counter(label for label, _ in manifest)
+    gone = [label for label in sorted(rows) if not any(listing.files[view][label] for view in range(2))]
+    for label in gone:
+        folders = " and ".join(str(listing.folder(view, label)) for view in range(2))
+        listing.problems.append(
+            f"{path} has {rows[label]} rows of class '{listing.classes.names[label]}', but {folders} hold no file; "
+            f"restore them or preprocess again"
+        )
     for label, stem in sorted(manifest):
-        if not any(stem in listing.files[view][label] for view in range(2)):
+        if label not in gone and not any(stem in listing.files[view][label] for view in range(2)):
             wanted = " and ".join(str(listing.folder(view, label) / f"{stem}.*") for view in range(2))
             listing.problems.append(f"{path} has a row for {wanted}, which do not exist; restore or preprocess again")
 
@@ -185,7 +193,10 @@ def read_header_size(path: Path) -> tuple[int, int]:
 def _check_classes(listing: Listing, pairs: list[ScannedPair], require_every_class: bool) -> None:
     if len(listing.classes) < 2:
         name = listing.classes.names[0]
-        listing.problems.append(f"there is only one class, '{name}'; a classifier needs at least two")
+        listing.problems.append(
+            f"there is only one class, '{name}'; a classifier needs at least two: preprocess an "
+            f"archive with more, or shorten data.exclude"
+        )
     if not pairs and not listing.problems:
         listing.problems.append("there is no pair in it; preprocess again, or set data.splits")
     if not require_every_class or not pairs:

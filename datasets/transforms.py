@@ -5,6 +5,7 @@ Photos are uint8 3×H×W (RGB, 0..255) as a batch wants them, masks bool H×W (t
 """
 
 import io
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ Mask = NDArray[np.bool_]
 
 BARS = {"black": 0, "grey": 125}
 JPEG_SUFFIXES = (".jpg", ".jpeg")
+_TORCHVISION_PLACE = re.compile(r"^.*\.cpp:\d+, ")  # where torchvision was compiled means nothing to a user
 _INTERPOLATION = {
     "nearest": InterpolationMode.NEAREST_EXACT,
     "bilinear": InterpolationMode.BILINEAR,
@@ -57,7 +59,7 @@ def read_rgb(path: Path) -> Photo:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); restore it, or preprocess again") from None
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = _TORCHVISION_PLACE.sub("", str(error).splitlines()[0])
         raise DataError(f"{path} cannot be decoded ({reason}); restore the file, or make the pair again") from None
     if transparent:
         raise DataError(f"{path} has transparent pixels; save it without an alpha channel, black where it was cut")

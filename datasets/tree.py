@@ -95,7 +95,11 @@ class TreeRecord:
             archives = [ArchiveRecord(**archive) for archive in document["archives"]]
             return cls(**{**document, "archives": archives})
         except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is not a record that preprocess_foodseg103.py wrote ({error})") from None
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{path} is not a record that preprocess_foodseg103.py wrote ({reason}); restore it, or preprocess "
+                f"into another --dst"
+            ) from None
 
 
 def partial_folder(root: Path) -> Path:

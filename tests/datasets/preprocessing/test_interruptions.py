@@ -119,12 +119,13 @@ def test_unusable_files_are_all_reported_and_mended_later(archive: "ArchiveMaker
         archive.preprocess(tmp_path / "tree")
     message = str(caught.value)
     for words in (
-        "run the same command again; finished photos are kept in",
+        "then run the same command again: what is finished is kept in",
         "4 problems",
         "train/a.png: damaged or cut short",
         "train/d.png: the file is empty (0 bytes)",
         "ann_dir/test/a.png is 3×1 pixels, but its photo",
-        "ann_dir/test/a.png: label ids 3, 255 are not in category_id.txt; allowed: 0 (background) and 1..2, 5, 7",
+        "ann_dir/test/a.png: label ids 3, 255 are not in category_id.txt; add them there or mend the mask; "
+        "allowed: 0 (background) and 1..2, 5, 7",
     ):
         assert words in message, words
     assert not (tmp_path / "tree").exists()
