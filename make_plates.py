@@ -8,19 +8,21 @@ from pathlib import Path
 
 from datasets.plates import PLATES_FILE, PlatesConfig, generate_plates
 from utils.config import parse_config
-from utils.errors import run_script
+from utils.errors import ConfigError, run_script
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Options(PlatesConfig):
     __doc__ = f"{PlatesConfig.__doc__}    dst: folder of the archive, absent or empty.\n    "
 
-    dst: str
+    dst: str = ""
 
 
 def main(argv: list[str]) -> None:
     """Parse the command line, write the archive and say where the best reachable scores are."""
     options, _ = parse_config(_Options, argv, program="make_plates.py", flags={})
+    if not options.dst:
+        raise ConfigError("--dst is missing: the folder of the archive, absent or empty, as in --dst plates")
     config = PlatesConfig(**{field.name: getattr(options, field.name) for field in fields(PlatesConfig)})
     root = Path(options.dst)
     summary = generate_plates(config, root, progress=True)

@@ -85,7 +85,9 @@ def load_weights(
     misshapen = [key for key, tensor in tensors.items() if key in own and tensor.shape != own[key].shape]
     fitting = {key: tensor for key, tensor in tensors.items() if key not in misshapen}
     if not set(fitting) & set(own):
-        raise ConfigError(f"{title}: none of its {len(tensors)} tensors fits; {_first(list(tensors))}")
+        of_a_run = any("backbone.model." in key for key in tensors)
+        advice = "give the run's folder instead of a file in it" if of_a_run else "give weights of this model"
+        raise ConfigError(f"{title}: none of its {len(tensors)} tensors fits; {_first(list(tensors))}; {advice}")
     missing, unexpected = model.load_state_dict(fitting, strict=False)
     found = {
         "missing": [key for key in missing if key not in misshapen],
@@ -94,8 +96,9 @@ def load_weights(
     }
     lists = [f"{len(keys)} {kind}: {_first(keys)}" for kind, keys in found.items() if keys]
     if lists and not allow_mismatch:
-        advice = "set allow_mismatch: true to load what fits"
-        raise ConfigError(f"{problem_list(f'{title} do not match', lists)}\n  {advice}")
+        separator = "; " if len(lists) == 1 else "\n  "
+        advice = "give weights of this model, or set allow_mismatch: true beside them to load what fits"
+        raise ConfigError(problem_list(f"{title} do not match", lists) + separator + advice)
     return [f"{title}: {line}" for line in lists]
 
 
@@ -128,8 +131,9 @@ def published_file(name: str, hub_id: str | None) -> Path | None:
             break
     raise ConfigError(
         f"the weights of '{name}' could not be downloaded from {hub_id} ({' '.join(reason.split())[:200]}); connect "
-        "to the network, or fetch the file elsewhere and set weights: PATH to it, or train from scratch with "
-        "pretrained: false"
+        f"to the network, or fetch model.safetensors from https://huggingface.co/{hub_id} elsewhere and set "
+        "weights: PATH to it (--model.backbone.weights PATH; with two modules --model.roi_backbone.weights PATH and "
+        "--model.extra_roi_backbone.weights PATH), or train from scratch with pretrained: false"
     )
 
 
