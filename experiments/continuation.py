@@ -4,11 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.kinds import Config
 from experiments.progress import Progress
-from experiments.setup import Setup
+from experiments.setup import Setup, Splits
 from utils.checkpoints import (
     AVERAGE_FILE,
     WEIGHTS_FILE,
@@ -18,7 +16,7 @@ from utils.checkpoints import (
     load_weights,
     save_checkpoint,
 )
-from utils.config import to_yaml
+from utils.config import load_yaml, to_yaml
 from utils.errors import ConfigError, problem_list
 from utils.run_directory import CONFIG_FILE, RunDirectory
 
@@ -51,16 +49,14 @@ def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress | None:
     if not (run.path / CONFIG_FILE).is_file():
         run.refuse_unless_empty()
         return None
-    recorded = yaml.safe_load((run.path / CONFIG_FILE).read_text(encoding="utf-8"))
-    differences = _differences(recorded, dataclasses.asdict(config))
-    if differences:
-        raise ConfigError(problem_list(f"run.resume: {run.path} was started with another configuration", differences))
+    refuse_other_configuration(run, config)
     folder = find_checkpoint(run.checkpoint_last)
     if folder is None:
-        run.truncate_log([])
+        if setup.training.accelerator.is_main_process:
+            run.truncate_log([])
         return Progress()
     state = load_state(folder)
-    _refuse_other_data(run, config, setup, state)
+    refuse_other_data(run, config, state, setup.splits)
     load_into(setup.model, load_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
     if setup.average is not None:
         load_into(setup.average.module, load_weights(folder / AVERAGE_FILE), folder / AVERAGE_FILE)
@@ -68,14 +64,24 @@ def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress | None:
     if setup.training.accelerator.scaler is not None:
         setup.training.accelerator.scaler.load_state_dict(state["scaler"])
     progress = Progress(**state["progress"])
-    run.truncate_log(progress.rows)
-    print(f"continuing {run.path} after optimiser step {progress.step} ({progress.epoch} epochs completed)")
+    if setup.training.accelerator.is_main_process:
+        run.truncate_log(progress.rows)
+        print(f"continuing {run.path} after optimiser step {progress.step} ({progress.epoch} epochs completed)")
     return progress
 
 
-def _refuse_other_data(run: RunDirectory, config: Config, setup: Setup, state: dict[str, Any]) -> None:
-    current = {"class list": list(setup.splits.train.classes.names), "pairs": setup.splits.fingerprint}
-    recorded = {"class list": state["classes"], "pairs": state["fingerprint"]}
+def refuse_other_configuration(run: RunDirectory, config: Config) -> None:
+    """Raise a ``ConfigError`` that lists what differs from the configuration that a run was started with."""
+    recorded = load_yaml(run.path / CONFIG_FILE)
+    differences = _differences(recorded, dataclasses.asdict(config))
+    if differences:
+        raise ConfigError(problem_list(f"run.resume: {run.path} was started with another configuration", differences))
+
+
+def refuse_other_data(run: RunDirectory, config: Config, recorded_state: dict[str, Any], splits: Splits) -> None:
+    """Raise a ``ConfigError`` where classes or pairs differ from those of a checkpoint's state or ``metrics.json``."""
+    current = {"class list": list(splits.train.classes.names), "set of pairs": splits.fingerprint}
+    recorded = {"class list": recorded_state["classes"], "set of pairs": recorded_state["fingerprint"]}
     for what in current:
         if recorded[what] != current[what]:
             raise ConfigError(

@@ -1,6 +1,7 @@
 """One run: train, score, record."""
 
 import dataclasses
+import signal
 import time
 from datetime import datetime
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast, broadcast_object_list
 from tqdm import tqdm
 
-from experiments.continuation import restore, save
+from experiments.continuation import refuse_other_configuration, refuse_other_data, restore, save
 from experiments.kinds import Config, Kind
 from experiments.outcome import score, write_outcome
 from experiments.progress import Progress
@@ -18,7 +20,7 @@ from experiments.setup import Setup, build_setup, load_splits, loader_for, notes
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
 from utils.config import to_yaml
 from utils.devices import make_accelerator, resolve_device, resolve_precision
-from utils.engine import Meter, compute_logits, train_one_epoch
+from utils.engine import Meter, agree, compute_logits, train_one_epoch
 from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
 from utils.recalibration import recalibrate
@@ -43,15 +45,18 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
     run = RunDirectory(Path(config.run.dir))
     if config.run.resume == "never":
         run.refuse_unless_empty()
-    elif run.finished:
+    splits = load_splits(config.data, config.train.seed)
+    if run.finished:
+        refuse_other_configuration(run, config)
+        refuse_other_data(run, config, run.read_metrics(), splits)
         print(f"{run.path} is finished already; its scores follow")
         return run.read_metrics()
-    splits = load_splits(config.data, config.train.seed)
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
     if accelerator.is_main_process:
         for note in notes_of(setup):
             print(f"note: {note}")
     progress = restore(run, config, setup) if config.run.resume == "auto" else None
+    accelerator.wait_for_everyone()
     if progress is None:
         progress = Progress()
         if accelerator.is_main_process:
@@ -72,30 +77,45 @@ def resolve(config: Config) -> Config:
     train = dataclasses.replace(
         config.train, device=device, precision=resolve_precision(config.train.precision, device)
     )
-    folder = config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-    return dataclasses.replace(config, train=train, run=dataclasses.replace(config.run, dir=folder))
+    return dataclasses.replace(config, train=train, run=dataclasses.replace(config.run, dir=run_folder(config)))
+
+
+def run_folder(config: Config) -> str:
+    """Return ``run.dir``, or a folder named after date and time, the same in every process."""
+    names = [config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}"]
+    return str(broadcast_object_list(names)[0])
 
 
 def _train(run: RunDirectory, config: Config, setup: Setup, progress: Progress, stop: StopFlag) -> None:
     """Run the epochs that are left."""
     while progress.epoch < config.train.epochs:
-        started = time.perf_counter()
+        started, pairs_before = time.perf_counter(), progress.pairs
         summary = _train_epoch(setup, config, progress, stop)
         if summary is None:
-            assert stop.signal_number is not None
-            if setup.training.accelerator.is_main_process:
-                save(run.checkpoint_last, config, setup, progress)
-            raise InterruptedRunError(
-                f"stopped by signal {stop.signal_number} in epoch {progress.epoch + 1}, after optimiser step "
-                f"{progress.step}; checkpoint {run.checkpoint_last}. Continue with --run.dir {run.path} "
-                f"--run.resume auto",
-                stop.signal_number,
-            )
-        row = {"epoch": progress.epoch + 1, "step": progress.step} | largest_rates(setup.training.optimizer)
-        row |= {"train": summary} | _score_epoch(setup, config)
-        row["seconds"] = round(time.perf_counter() - started, 3)
+            _stop(run, config, setup, progress, stop)
+            return
+        seconds = max(1e-3, time.perf_counter() - started)
+        row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step} | largest_rates(
+            setup.training.optimizer
+        )
+        row["pairs_per_second"] = round((progress.pairs - pairs_before) / seconds, 1)
+        row |= {"seconds": round(seconds, 3), "train": summary} | _score_epoch(setup, config)
         progress.end_epoch(row)
         _record_epoch(run, config, setup, progress)
+        if agree(setup.training.accelerator, stop()):
+            _stop(run, config, setup, progress, stop)
+
+
+def _stop(run: RunDirectory, config: Config, setup: Setup, progress: Progress, stop: StopFlag) -> None:
+    """Write a checkpoint and raise ``InterruptedRunError``."""
+    number = stop.signal_number or signal.SIGTERM  # another process may have received it
+    if setup.training.accelerator.is_main_process:
+        save(run.checkpoint_last, config, setup, progress)
+    raise InterruptedRunError(
+        f"stopped by signal {int(number)} after {progress.epoch} epochs and optimiser step {progress.step}; checkpoint "
+        f"{run.checkpoint_last}. Continue with the same command and --run.dir {run.path} --run.resume auto",
+        int(number),
+    )
 
 
 def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFlag) -> dict[str, float] | None:
@@ -118,17 +138,18 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
         bar.set_postfix(loss=f"{means['loss']:.4f}", lr=f"{largest_rates(training.optimizer)['lr_head']:.2e}")
 
     with bar:
-        taken = train_one_epoch(training, iter(setup.train_loader), plan, progress.step, meter, on_interval, stop)
+        taken, stopped = train_one_epoch(
+            training, iter(setup.train_loader), plan, progress.step, meter, on_interval, stop
+        )
     progress.advance(taken, meter)
-    finished = taken == len(plan)
-    return meter.means() if finished and not stop() else None
+    return None if stopped else meter.means()
 
 
 def _score_epoch(setup: Setup, config: Config) -> dict[str, Any]:
     """Return point scores of the validation split, and of the test split where every epoch asks for it."""
     scores: dict[str, Any] = {}
     if setup.splits.validation is not None or config.eval.test_every_epoch:
-        _recalibrate(setup, config)
+        _settle_statistics(setup, config)
     if setup.splits.validation is not None:
         scores["val"] = score(setup.splits.validation, _logits(setup, config, "validation"), None)
     if config.eval.test_every_epoch:
@@ -136,12 +157,17 @@ def _score_epoch(setup: Setup, config: Config) -> dict[str, Any]:
     return scores
 
 
-def _recalibrate(setup: Setup, config: Config) -> None:
-    """Average the BatchNorm statistics of the scored model over training pairs, where asked for."""
+def _settle_statistics(setup: Setup, config: Config) -> None:
+    """Give every process the same BatchNorm statistics: averaged over training pairs, or the main process's own."""
+    accelerator, specs = setup.training.accelerator, setup.model.view_specs
     pairs = min(config.eval.recalibration_pairs, len(setup.splits.train))
     if pairs == 0:
+        for buffer in setup.scored_model.buffers():
+            buffer.copy_(broadcast(buffer))
         return
-    accelerator, specs = setup.training.accelerator, setup.model.view_specs
+    # A short batch at the end would weigh as much as a whole one.
+    batch_size = config.eval.batch_size or config.train.micro_batch or config.train.batch_size
+    pairs -= pairs % batch_size if pairs >= batch_size else 0
     order = np.random.default_rng(config.train.seed).permutation(len(setup.splits.train))
     # Rows stand in the order of their classes; each batch must mix them, as a training batch does.
     sample = setup.splits.train.subset(order[:pairs])
@@ -154,7 +180,8 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
     assert index is not None
     accelerator = setup.training.accelerator
     loader = loader_for(index, setup.model.view_specs, config, accelerator)
-    bar = tqdm(total=len(index), desc=split, unit="pair", leave=False, disable=None)
+    hidden = None if accelerator.is_main_process else True
+    bar = tqdm(total=len(index), desc=split, unit="pair", leave=False, disable=hidden)
     with bar:
 
         def on_batch(pairs: int) -> None:
@@ -179,7 +206,7 @@ def _record_epoch(run: RunDirectory, config: Config, setup: Setup, progress: Pro
     parts = [f"epoch {row['epoch']}/{config.train.epochs}", f"loss {row['train']['loss']:.4f}"]
     parts.append(f"train top1 {row['train']['top1']:.3f}")
     parts += [f"{name} macro_f1 {row[name]['macro_f1']:.3f}" for name in ("val", "test") if name in row]
-    parts.append(f"{len(setup.splits.train) / row['seconds']:.0f} pairs/s")
+    parts.append(f"{row['pairs_per_second']:.0f} pairs/s")
     print("  ".join(parts), flush=True)
     if progress.is_best:
         save_weights(setup.scored_model.state_dict(), _made(run.checkpoint_best) / WEIGHTS_FILE)
@@ -199,13 +226,12 @@ def _finish(kind: Kind, run: RunDirectory, config: Config, setup: Setup, progres
         path = run.checkpoint_best / WEIGHTS_FILE
         load_into(setup.scored_model, load_weights(path), path)
     else:
-        _recalibrate(setup, config)
+        _settle_statistics(setup, config)
     started = time.perf_counter()
     test_logits = _logits(setup, config, "test")
     validation_logits = _logits(setup, config, "validation") if setup.splits.validation is not None else None
     if not accelerator.is_main_process:
         return {}
-    save_weights(setup.scored_model.state_dict(), run.path / WEIGHTS_FILE)
     timing = {
         "epoch_seconds": [row["seconds"] for row in progress.rows],
         "test_seconds": round(time.perf_counter() - started, 3),

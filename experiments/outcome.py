@@ -14,6 +14,7 @@ from experiments.kinds import Config, Kind
 from experiments.progress import Progress
 from experiments.setup import Setup
 from experiments.statistics import scores_with_intervals
+from utils.checkpoints import WEIGHTS_FILE, save_weights
 from utils.files import write_atomic, write_text
 from utils.metrics import per_class_table, scores
 from utils.run_directory import METRICS_FILE, RunDirectory
@@ -41,6 +42,8 @@ def write_outcome(
 ) -> dict[str, Any]:
     """Write predictions, logits, tables, figures and, last of all, ``metrics.json``; return its content."""
     test, validation = setup.splits.test, setup.splits.validation
+    test_scores = score(test, test_logits, config.eval.resamples)  # refuses what is not finite, before any file
+    save_weights(setup.scored_model.state_dict(), run.path / WEIGHTS_FILE)
     names = test.classes.names
     predicted = test_logits.argmax(axis=1)
     write_text(run.path / "predictions.csv", predictions_csv(test, test_logits))
@@ -57,7 +60,7 @@ def write_outcome(
     epoch = progress.best_epoch if config.eval.selection == "best" else progress.epoch
     metrics: dict[str, Any] = {
         "model": kind.name,
-        "test": score(test, test_logits, config.eval.resamples),
+        "test": test_scores,
         "train": next(row["train"] for row in progress.rows if row["epoch"] == epoch)
         | {"n_pairs": len(setup.splits.train)},
         "selection": config.eval.selection,
@@ -66,6 +69,7 @@ def write_outcome(
         "epochs": progress.epoch,
         "seed": config.train.seed,
         "parameters": setup.model.parameter_counts(),
+        "classes": list(names),
         "fingerprint": setup.splits.fingerprint,
     }
     if validation is not None and validation_logits is not None:

@@ -1,15 +1,17 @@
 """Several runs that differ in their seed alone."""
 
 import dataclasses
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.fit import fit
+from experiments.continuation import refuse_other_configuration
+from experiments.fit import fit, resolve
 from experiments.kinds import Config, Kind
 from experiments.statistics import t_interval
 from utils.config import to_yaml
-from utils.run_directory import RunDirectory, describe_environment
+from utils.devices import make_accelerator
+from utils.errors import InterruptedRunError
+from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory, describe_environment
 
 
 def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
@@ -21,22 +23,36 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     """
     seeds = config.train.seeds
     assert seeds is not None
-    folder = Path(config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}")
+    accelerator = make_accelerator(config.train)
+    config = resolve(config)
+    folder = Path(config.run.dir or "")
     run = RunDirectory(folder)
-    if config.run.resume == "never":
+    if (folder / CONFIG_FILE).is_file() and config.run.resume == "auto":
+        refuse_other_configuration(run, config)
+    else:
         run.refuse_unless_empty()
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
     results = []
     for seed in seeds:
         train = dataclasses.replace(config.train, seed=seed, seeds=None)
         one = dataclasses.replace(config.run, dir=str(folder / f"seed{seed}"))
         print(f"seed {seed}")
-        results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
+        try:
+            results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
+        except InterruptedRunError as stopped:
+            raise InterruptedRunError(
+                f"seed {seed} was stopped by signal {stopped.signal_number} after a checkpoint. Continue with the same "
+                f"command and --run.dir {folder} --run.resume auto",
+                stopped.signal_number,
+            ) from None
     if not all(results):
         return {}  # another process writes
     summary: dict[str, Any] = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}
     summary["test"] = _over_seeds([result["test"] for result in results])
-    run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
-    run.write_json("metrics.json", summary)
+    summary |= {key: results[0][key] for key in ("selection", "epochs", "parameters", "classes", "fingerprint")}
+    run.write_json(METRICS_FILE, summary)
     return summary
 
 

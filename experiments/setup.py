@@ -1,5 +1,6 @@
 """From a configuration to data, model and loaders."""
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from datasets.index import PairIndex
@@ -88,11 +90,22 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         world_size=accelerator.num_processes,
         rank=accelerator.process_index,
     )
+    _refuse_single_pairs(model, sampler)
     loader = training_loader(
         dataset, sampler, workers=loader_workers(config, splits.train), device_type=accelerator.device.type
     )
     training, average = _prepare(train, model, splits, sampler, accelerator)
     return Setup(model, training, sampler, loader, average, splits)
+
+
+def _refuse_single_pairs(model: nn.Module, sampler: StepSampler) -> None:
+    """Refuse micro-batches of one pair for networks whose BatchNorm would divide by its variance, which is zero."""
+    smallest = min(math.ceil(pairs / sampler.world_size) for step in sampler.plan_sizes() for pairs in step)
+    if smallest == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise ConfigError(
+            f"train.batch_size {sampler.batch_size} (micro_batch {sampler.micro_batch}) with {len(sampler.labels)} "
+            f"training pairs leaves one pair alone in a batch, on which BatchNorm cannot train; use another batch size"
+        )
 
 
 def _prepare(
@@ -155,7 +168,7 @@ def loader_for(
     dataset = PairDataset(index, specs, config.data, training=False, seed=config.train.seed)
     return evaluation_loader(
         dataset,
-        batch_size=config.eval.batch_size or config.train.batch_size,
+        batch_size=config.eval.batch_size or config.train.micro_batch or config.train.batch_size,
         workers=loader_workers(config, index),
         device_type=accelerator.device.type,
         world_size=1 if every_process else accelerator.num_processes,

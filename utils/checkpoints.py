@@ -1,16 +1,18 @@
 """Checkpoints: a folder that is whole or absent, weights in safetensors, the rest loadable without code."""
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from utils.errors import DataError
-from utils.files import write_atomic
+from utils.errors import DataError, RunError
+from utils.files import write_bytes
 
 WEIGHTS_FILE = "model.safetensors"
 AVERAGE_FILE = "average.safetensors"
@@ -20,7 +22,14 @@ STATE_FILE = "state.pt"
 def save_weights(state_dict: dict[str, Tensor], path: Path) -> None:
     """Write weights as safetensors, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata={"format": "pt"}))
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise RunError(
+            f"{len(broken)} weights are not finite ({', '.join(broken[:3])}), so {path} was not written; lower the "
+            f"learning rates or set train.clip_norm"
+        )
+    # Bytes first: a full disk then raises OSError here, and not an exception of the library's own.
+    write_bytes(path, serialise(tensors, metadata={"format": "pt"}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -44,17 +53,23 @@ def save_checkpoint(
         average: state of the averaged model, or null.
         state: numbers, strings, lists, dicts and tensors; everything else that a continued run needs.
 
-    The new checkpoint is complete before the old one goes; ``load_checkpoint`` finds one of the two at any moment.
+    The new checkpoint is complete before the old one goes; ``find_checkpoint`` finds one of the two at any moment.
     """
     fresh, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
     for leftover in (fresh, old):
         if folder.exists() or leftover is fresh:
             shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_weights(weights, fresh / WEIGHTS_FILE)
-    if average is not None:
-        save_weights(average, fresh / AVERAGE_FILE)
-    write_atomic(fresh / STATE_FILE, lambda temporary: torch.save(state, temporary))
+    try:
+        save_weights(weights, fresh / WEIGHTS_FILE)
+        if average is not None:
+            save_weights(average, fresh / AVERAGE_FILE)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(fresh / STATE_FILE, buffer.getvalue())
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)

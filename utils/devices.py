@@ -57,11 +57,7 @@ def make_accelerator(train: TrainConfig) -> Accelerator:
     precision = resolve_precision(train.precision, device)
     # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
     AcceleratorState._reset_state(reset_partial_state=int(os.environ.get("WORLD_SIZE", "1")) == 1)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
-    if device == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
-    return accelerator
+    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def _refuse_foreign_datasets() -> None:

@@ -114,7 +114,7 @@ def train_one_epoch(
     meter: Meter,
     on_interval: Callable[[int, dict[str, float]], None],
     stop_requested: Callable[[], bool],
-) -> int:
+) -> tuple[int, bool]:
     """Take the optimiser steps of one epoch, or the rest of it.
 
     Args:
@@ -124,10 +124,10 @@ def train_one_epoch(
         first_step: number of the plan's first step, counted from 0 since the start of the run.
         meter: sums of the epoch; those of an earlier part are kept.
         on_interval: called with the steps done and the means so far, every ``log_every`` steps.
-        stop_requested: asked after each step.
+        stop_requested: asked after each step; with several processes after each interval, where all must agree.
 
     Returns:
-        The steps taken; fewer than planned where a stop was requested.
+        The steps taken, and whether a stop was requested.
     """
     accelerator = training.accelerator
     training.model.train()
@@ -151,12 +151,21 @@ def train_one_epoch(
         if training.average is not None:
             training.average.update(accelerator.unwrap_model(training.model), step=step)
         seen += step_pairs
-        if done % training.log_every == 0 or done == len(plan):
+        interval_ends = done % training.log_every == 0 or done == len(plan)
+        if interval_ends:
             on_interval(done, meter.read(accelerator, seen))
-        if stop_requested():
+        if (interval_ends or accelerator.num_processes == 1) and agree(accelerator, stop_requested()):
             meter.read(accelerator, seen)
-            return done
-    return len(plan)
+            return done, True
+    return len(plan), agree(accelerator, stop_requested())
+
+
+def agree(accelerator: Accelerator, wish: bool) -> bool:
+    """Return whether any process wishes it; every process has to ask at the same place."""
+    if accelerator.num_processes == 1:
+        return wish
+    wishes: Tensor = accelerator.gather(torch.tensor([int(wish)], device=accelerator.device))
+    return bool(wishes.any())
 
 
 def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,11 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, durable: bool = T
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text as it is, on every system, whole or not at all."""
-    data = text.encode("utf-8")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, whole or not at all."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)

@@ -1,6 +1,6 @@
 """Optimiser and parameter groups: backbones and head have rates of their own."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm.optim
@@ -14,11 +14,11 @@ from utils.sections import TrainConfig
 def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.Module) -> torch.optim.Optimizer:
     """Build a timm optimiser over the trainable parameters.
 
-    Each parameter group carries ``role`` (``backbone`` or ``head``) and ``peak_lr``. Weight decay spares biases and
-    normalisation. A backbone shared by two roles must be given once.
+    Each parameter group carries ``role`` (``backbone`` or ``head``) and ``peak_lr``. Weight decay spares biases,
+    normalisation and what the model names itself. A backbone shared by two roles must be given once.
 
     Raises:
-        ConfigError: unknown optimiser, or nothing to train.
+        ConfigError: unknown optimiser.
     """
     names = [str(name) for name in timm.optim.list_optimizers()]
     if train.optimizer not in names:
@@ -40,11 +40,16 @@ def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.
 
 def _backbone_groups(train: TrainConfig, backbone: nn.Module) -> list[dict[str, Any]]:
     model = getattr(backbone, "model", backbone)
+    # Position embeddings and class tokens, as the published fine-tuning recipes have it.
+    names: Callable[[], Iterable[str]] | None = getattr(model, "no_weight_decay", None)
+    spared = sorted(names()) if names is not None else []
     if train.layer_decay is None:
-        groups = timm.optim.param_groups_weight_decay(backbone, weight_decay=train.weight_decay)
+        groups = timm.optim.param_groups_weight_decay(
+            model, weight_decay=train.weight_decay, no_weight_decay_list=spared
+        )
     else:
         groups = timm.optim.param_groups_layer_decay(
-            model, weight_decay=train.weight_decay, layer_decay=train.layer_decay
+            model, weight_decay=train.weight_decay, no_weight_decay_list=spared, layer_decay=train.layer_decay
         )
     return [
         {

@@ -18,6 +18,7 @@ class Schedule:
         steps_per_epoch: optimiser steps of one epoch.
         unit: what moves the position: each optimiser ``step``, or each ``epoch`` although the length is in steps
             (the released code, train_RveRNet.py).
+        epochs_run: epochs of the run, to tell where the rate is highest.
     """
 
     total_steps: int
@@ -25,6 +26,7 @@ class Schedule:
     warmup_start: float
     steps_per_epoch: int
     unit: Literal["step", "epoch"]
+    epochs_run: int = 1
 
     def factor(self, step: int) -> float:
         """Return the factor on the peak rate for an optimiser step counted from 0."""
@@ -41,8 +43,6 @@ class Schedule:
         if self.unit == "epoch":
             candidates.add(self.warmup_steps * self.steps_per_epoch)
         return max(sorted(step for step in candidates if step <= last), key=self.factor)
-
-    epochs_run: int = 1
 
 
 def make_schedule(train: TrainConfig, n_pairs: int, steps_per_epoch: int) -> Schedule:

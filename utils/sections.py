@@ -191,10 +191,10 @@ class TrainConfig:
         require(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
         seeds = self.seeds
         require(
-            seeds is None or (bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)),
+            seeds is None or (bool(seeds) and min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == len(seeds)),
             "train.seeds",
             seeds,
-            "null or different numbers from 0, such as 0,1,2",
+            "null or different numbers from 0 to 2147483647, such as 0,1,2",
         )
         require(self.log_every >= 1, "train.log_every", self.log_every, "at least 1 step")
 
@@ -207,7 +207,7 @@ class EvalConfig:
         selection: ``last`` reports the last epoch (the paper's protocol); ``best`` the epoch with the highest
             validation macro-F1, which needs ``data.validation_fraction``.
         test_every_epoch: score the test split after every epoch (Figure 6); never used for selection.
-        batch_size: pairs per forward pass; null takes ``train.batch_size``.
+        batch_size: pairs per forward pass; null takes ``train.micro_batch``, else ``train.batch_size``.
         recalibration_pairs: training pairs over which BatchNorm statistics are averaged afresh before scoring; 0
             keeps the running average.
         resamples: bootstrap resamples behind each 95 % interval.
@@ -232,7 +232,7 @@ class RunConfig:
     """Where a run is recorded.
 
     Attributes:
-        dir: folder of the run; null makes ``runs/<recipe>-<date>-<time>``. It must be empty or absent.
+        dir: folder of the run; null makes ``runs/<date>-<time>``. It must be empty or absent.
         resume: ``never`` refuses a folder that is not empty; ``auto`` continues an unfinished run.
         checkpoint_every: epochs between two checkpoints.
     """

@@ -106,7 +106,7 @@ def test_a_stopped_run_continues_to_the_same_bytes(
     run, taken = tmp_path / "stopped", 0
     original = engine.train_one_epoch
 
-    def interrupted(training: Any, batches: Any, *rest: Any) -> int:  # noqa: ANN401
+    def interrupted(training: Any, batches: Any, *rest: Any) -> tuple[int, bool]:  # noqa: ANN401
         def counted() -> Any:  # noqa: ANN401
             nonlocal taken
             for batch in batches:

@@ -155,10 +155,10 @@ def test_stop_is_taken_at_a_step(accelerator: Accelerator) -> None:
     asked = iter([False, True])
     meter = Meter(accelerator.device)
     batches = iter([make_batch([0, 1]), make_batch([2, 3]), make_batch([4, 5])])
-    taken = train_one_epoch(
+    taken, stopped = train_one_epoch(
         training, batches, [[2], [2], [2]], 0, meter, lambda _steps, _means: None, lambda: next(asked)
     )
-    assert (taken, meter.pairs) == (2, 4)
+    assert (taken, stopped, meter.pairs) == (2, True, 4)
 
 
 def test_class_weights_scale_each_pairs_loss(accelerator: Accelerator) -> None:
