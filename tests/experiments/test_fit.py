@@ -162,6 +162,19 @@ def test_continuing_with_another_configuration_is_refused(pair_tree: Path, tmp_p
         train(OFF_THE_SHELF, pair_tree, run, "--run.resume", "auto", "--train.optimizer", "sgd")
 
 
+def test_a_finished_run_is_not_taken_for_another(straight: Path, pair_tree: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.seed was 0 and is now 5"):
+        train(RVERNET, pair_tree, straight, "--run.resume", "auto", "--train.seed", "5")
+    with pytest.raises(ConfigError, match=r"train\.seeds was None and is now \[0, 1\]"):
+        train(RVERNET, pair_tree, straight, "--run.resume", "auto", "--train.seeds", "0,1")
+
+
+def test_a_pair_alone_in_a_batch_is_refused_before_training(pair_tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size 47 .*48 training pairs leaves one pair alone"):
+        train(OFF_THE_SHELF, pair_tree, tmp_path / "run", "--train.batch_size", "47")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_in_use_is_refused_and_left_alone(pair_tree: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty"):

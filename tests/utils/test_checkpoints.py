@@ -1,3 +1,6 @@
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,8 +8,10 @@ import torch
 from torch import nn
 
 from utils.checkpoints import find_checkpoint, load_into, load_state, load_weights, save_checkpoint, save_weights
-from utils.errors import DataError
+from utils.errors import DataError, RunError
 from utils.files import write_atomic, write_text
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
@@ -74,6 +79,40 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
         write_atomic(path, fail)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint_last"
+    save_checkpoint(folder, {"a": torch.ones(2)}, None, {"step": 1})
+    with pytest.raises(RunError, match=r"1 weights are not finite \(a\)"):
+        save_checkpoint(folder, {"a": torch.tensor([1.0, float("nan")])}, None, {"step": 2})
+    assert load_state(folder)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
+def test_a_full_disk_leaves_the_old_checkpoint_alone(tmp_path: Path) -> None:
+    """A limit on file sizes stands in for the disk; the child process reports what it met."""
+    code = (
+        "import resource, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from utils.checkpoints import save_checkpoint\n"
+        "folder = Path(sys.argv[1])\n"
+        "save_checkpoint(folder, {'a': torch.ones(2)}, None, {'step': 1})\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n"
+        "    save_checkpoint(folder, {'a': torch.ones(9999)}, None, {'step': 2})\n"
+        "except OSError as error:\n"
+        "    print(error.errno)\n"
+    )
+    folder = tmp_path / "checkpoint_last"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(errno.EFBIG)]
+    assert load_state(folder)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last"]
 
 
 def test_weights_on_disk_are_readable_by_others(tmp_path: Path) -> None:

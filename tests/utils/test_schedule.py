@@ -1,7 +1,12 @@
 import math
+from pathlib import Path
 
 import pytest
+from torch import nn
 
+from experiments.kinds import OFF_THE_SHELF, RVERNET, Kind
+from utils.config import parse_config
+from utils.optimisers import make_optimizer, set_learning_rates
 from utils.schedule import Schedule, make_schedule
 from utils.sections import TrainConfig
 
@@ -13,6 +18,25 @@ RELEASED_RATES = [
     7.286, 7.650, 8.015, 8.379, 8.743, 9.107, 9.472, 9.836, 10.20, 10.565,
 ]  # fmt: skip
 PAPER_PAIRS = 18_320
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe"),
+    [
+        (RVERNET, "RveRNets/train_cfgs/train_config_FoodSeg103_paper_as_run.yaml"),
+        (OFF_THE_SHELF, "Off_the_shelfs/train_cfgs/train_config_paper_as_run.yaml"),
+    ],
+)
+def test_recipes_as_run_give_the_optimiser_the_released_rates(kind: Kind, recipe: str) -> None:
+    config, _ = parse_config(kind.config_class, ["--config", str(ROOT / recipe)], program="test", flags={})
+    steps_per_epoch = math.ceil(PAPER_PAIRS / config.train.batch_size)
+    schedule = make_schedule(config.train, PAPER_PAIRS, steps_per_epoch)
+    optimizer = make_optimizer(config.train, [nn.Linear(2, 2)], nn.Linear(2, 2))
+    for epoch, expected in enumerate(RELEASED_RATES):
+        set_learning_rates(optimizer, schedule.factor(epoch * steps_per_epoch))
+        for group in optimizer.param_groups:
+            assert group["lr"] == pytest.approx(expected * 1e-5, abs=0.6e-8)
 
 
 def paper(**changes: object) -> TrainConfig:
