@@ -31,14 +31,16 @@ class PairLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch promises its own iterator class
         """Yield batches; a ``DataError`` of a worker arrives here as it was raised there."""
-        return _raising(super().__iter__())
+        return self._raising(super().__iter__())
 
-
-def _raising(batches: Iterator[Batch | DataError]) -> Iterator[Batch]:
-    for batch in batches:
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+    def _raising(self, batches: Iterator[Batch | DataError]) -> Iterator[Batch]:
+        while (batch := next(batches, None)) is not None:
+            if isinstance(batch, DataError):
+                # Workers end in good order with the last reference, and the error's traceback would keep these two.
+                self._iterator = None
+                del batches
+                raise batch
+            yield batch
 
 
 def training_loader(
