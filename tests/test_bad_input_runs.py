@@ -162,10 +162,13 @@ from utils.batch import ViewSpec
 from utils.errors import RunError, run_script
 from utils.sections import DataConfig
 
+alive = []
+
 def main(argv):
     specs = {"roi": ViewSpec(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")}
     dataset = PairDataset(PairIndex.from_tree(Path(argv[0]), "train"), specs, DataConfig(), training=False, seed=0)
     loader = evaluation_loader(dataset, batch_size=4, workers=2)
+    alive.append(loader)
     for _ in loader:
         raise RunError("the loss is not finite")
 
@@ -174,7 +177,7 @@ run_script(main)
 
 
 def test_an_error_in_mid_epoch_does_not_leave_the_process_waiting_for_its_loaders(pair_tree: Path) -> None:
-    """The traceback keeps the loader, and the loader its processes, which ignore the signal to end."""
+    """Whatever keeps the loader, as a traceback may, keeps its processes, and these ignore the signal to end."""
     command = [sys.executable, "-c", FAIL_IN_MID_EPOCH, str(pair_tree)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped: the loss is not finite\n")
