@@ -81,7 +81,7 @@ def refuse_other_configuration(run: RunDirectory, config: Config) -> None:
 def refuse_other_data(run: RunDirectory, config: Config, recorded_state: dict[str, Any], splits: Splits) -> None:
     """Raise a ``ConfigError`` where classes or pairs differ from those of a checkpoint's state or ``metrics.json``."""
     current = {"class list": list(splits.train.classes.names), "set of pairs": splits.fingerprint}
-    recorded = {"class list": recorded_state["classes"], "set of pairs": recorded_state["fingerprint"]}
+    recorded = {"class list": recorded_state.get("classes"), "set of pairs": recorded_state.get("fingerprint")}
     for what in current:
         if recorded[what] != current[what]:
             raise ConfigError(

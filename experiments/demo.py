@@ -5,7 +5,7 @@ import dataclasses
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import yaml
@@ -128,9 +128,14 @@ def _images(root: Path, runs: dict[str, Path]) -> list[tuple[str, Path]]:
     return images
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
 def main(argv: list[str]) -> None:
     """Parse the command line and run the demo."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.demo", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="python -m experiments.demo", description=__doc__, allow_abbrev=False)
     defaults = PlatesConfig()
     parser.add_argument("--dir", type=Path, default=Path("runs/demo"), help="folder to fill (default: runs/demo)")
     parser.add_argument("--photos", type=int, default=defaults.photos, help="number of plates")

@@ -1,6 +1,7 @@
 """Several runs that differ in their seed alone."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from experiments.kinds import Config, Kind
 from experiments.statistics import t_interval
 from utils.config import to_yaml
 from utils.devices import make_accelerator
-from utils.errors import InterruptedRunError
+from utils.errors import InterruptedRunError, UserError
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory, describe_environment
 
 
@@ -41,6 +42,10 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
         print(f"seed {seed}")
         try:
             results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
+        except UserError:
+            if not any(folder.glob("seed*")):
+                shutil.rmtree(folder, ignore_errors=True)  # this call made it, and nothing came of it
+            raise
         except InterruptedRunError as stopped:
             raise InterruptedRunError(
                 f"seed {seed} was stopped by signal {stopped.signal_number} after a checkpoint. Continue with the same "

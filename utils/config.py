@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -213,6 +214,7 @@ def _one_line(message: str) -> str:
     got = "".join(line.replace("Given value:", ", but got") for line in lines if line.startswith("Given value:"))
     if not expected:
         return " ".join(lines).replace("Parser key ", "")
+    expected = re.sub(r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1", expected)
     text = f"{lines[0].replace('Parser key ', '')} expected {expected}{got}"
     for noise, plain in (
         ("<class '", ""),

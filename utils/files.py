@@ -19,6 +19,10 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, durable: bool = T
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say which file it met
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, DataError
 from utils.files import write_text
 
 CONFIG_FILE = "config.yaml"
@@ -85,7 +85,13 @@ class RunDirectory:
 
     def read_metrics(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``."""
-        metrics: dict[str, Any] = json.loads((self.path / METRICS_FILE).read_text(encoding="utf-8"))
+        path = self.path / METRICS_FILE
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            metrics = None
+        if not isinstance(metrics, dict) or "test" not in metrics:
+            raise DataError(f"{path} is damaged; delete it and use --run.resume auto to score the run again")
         return metrics
 
     def truncate_log(self, rows: list[dict[str, Any]]) -> None:

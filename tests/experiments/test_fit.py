@@ -220,6 +220,12 @@ def test_several_seeds_are_averaged(pair_tree: Path, tmp_path: Path) -> None:
     assert metrics["test"]["top1"] == pytest.approx(np.mean([score["top1"] for score in single]))
 
 
+def test_several_seeds_that_cannot_start_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        train(OFF_THE_SHELF, tmp_path / "nowhere", tmp_path / "run", "--train.seeds", "3,4")
+    assert not (tmp_path / "run").exists()
+
+
 def test_excluded_class_is_gone_from_training_and_test(pair_tree: Path, tmp_path: Path) -> None:
     metrics = train(OFF_THE_SHELF, pair_tree, tmp_path / "run", "--data.exclude", "blueberry", "--train.epochs", "1")
     assert metrics["test"]["n_classes"] == 2
