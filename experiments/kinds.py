@@ -7,7 +7,6 @@ from Off_the_shelfs.config import OffTheShelfConfig
 from Off_the_shelfs.model import OffTheShelf, build_off_the_shelf
 from RveRNets.config import RveRNetConfig
 from RveRNets.model import RveRNet, build_rvernet
-from utils.errors import DataError
 
 Config = OffTheShelfConfig | RveRNetConfig
 Model = OffTheShelf | RveRNet
@@ -43,13 +42,3 @@ def _build_rvernet(config: Config, n_classes: int, initialise: bool) -> Model:
 
 OFF_THE_SHELF = Kind("off-the-shelf", "train_Off-the-shelf.py", OffTheShelfConfig, _build_off_the_shelf)
 RVERNET = Kind("RveRNet", "train_RveRNet.py", RveRNetConfig, _build_rvernet)
-
-
-def kind_of(document: dict[str, object], source: object) -> Kind:
-    """Tell the kind of model from the mapping of a ``config.yaml``; a ``DataError`` where it is neither."""
-    model = document.get("model")
-    if isinstance(model, dict) and "roi_backbone" in model:
-        return RVERNET
-    if isinstance(model, dict) and "backbone" in model:
-        return OFF_THE_SHELF
-    raise DataError(f"{source} has no 'model' section with 'backbone' or 'roi_backbone'; is it a run's config.yaml?")
