@@ -42,3 +42,4 @@ def _build_rvernet(config: Config, n_classes: int, initialise: bool) -> Model:
 
 OFF_THE_SHELF = Kind("off-the-shelf", "train_Off-the-shelf.py", OffTheShelfConfig, _build_off_the_shelf)
 RVERNET = Kind("RveRNet", "train_RveRNet.py", RveRNetConfig, _build_rvernet)
+KINDS = {kind.name: kind for kind in (OFF_THE_SHELF, RVERNET)}

@@ -90,7 +90,7 @@ def parse_config(
     for flag, text in flags.items():
         parser.add_argument(f"--{flag}", action="store_true", help=text)
     options = known_keys(config_class) | set(flags) | {"config", "print_config", "help"}
-    argv = [_with_list_value(config_class, argument, argv, i) for i, argument in enumerate(argv)]
+    argv = _with_list_values(config_class, argv)
     for path in _config_files(argv):
         _refuse_unknown_keys(load_yaml(path), config_class, path)
     _refuse_unknown_options(argv, options)
@@ -142,22 +142,41 @@ def _is_list(config_class: type, key: str) -> bool:
     return any(typing.get_origin(member) is list for member in members)
 
 
-def _with_list_value(config_class: type, argument: str, argv: list[str], position: int) -> str:
-    """Let list options be written as ``--train.seeds 0,1,2``."""
-    option, equals, value = argument.partition("=")
-    if equals and option.startswith("--") and _is_list(config_class, option[2:]):
-        return f"{option}={_as_list(value)}"
-    previous = argv[position - 1] if position else ""
-    if previous.startswith("--") and "=" not in previous and _is_list(config_class, previous[2:]):
-        return _as_list(argument)
-    return argument
+def _with_list_values(config_class: type, argv: list[str]) -> list[str]:
+    """Let list options be written as ``--train.seeds 0,1,2``, ``--run a b`` and ``--run a --run b``."""
+    joined: list[str] = []
+    places: dict[str, int] = {}
+    position = 0
+    while position < len(argv):
+        option, equals, value = argv[position].partition("=")
+        position += 1
+        if not option.startswith("--") or not _is_list(config_class, option[2:]):
+            joined.append(argv[position - 1])
+            continue
+        values = [value] if equals else []
+        while not equals and position < len(argv) and not _is_option(argv[position]):
+            values.append(argv[position])
+            position += 1
+        given = _as_list(values)
+        if given is None:  # nothing, or a list in the parser's own notation
+            joined += [option, *values]
+        elif option in places:
+            joined[places[option]] = json.dumps([*json.loads(joined[places[option]]), *given])
+        else:
+            joined += [option, json.dumps(given)]
+            places[option] = len(joined) - 1
+    return joined
 
 
-def _as_list(value: str) -> str:
-    if value.lstrip().startswith("[") or value in ("null", "None"):
-        return value
-    parts = [part.strip() for part in value.split(",") if part.strip()]
-    return json.dumps([int(part) if part.lstrip("-").isdigit() else part for part in parts])
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not _is_number(argument)
+
+
+def _as_list(values: list[str]) -> list[int | str] | None:
+    if not values or (len(values) == 1 and (values[0].lstrip().startswith("[") or values[0] in ("null", "None"))):
+        return None
+    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    return [int(part) if part.lstrip("-").isdigit() else part for part in parts]
 
 
 def _config_files(argv: list[str]) -> list[Path]:
