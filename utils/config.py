@@ -234,6 +234,8 @@ def _one_line(message: str) -> str:
     if not expected:
         return " ".join(lines).replace("Parser key ", "")
     expected = re.sub(r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1", expected)
+    if got:
+        expected = re.sub(r"\. Got value: .*?(?= or |$)", "", expected)  # a member of the list; the whole value follows
     text = f"{lines[0].replace('Parser key ', '')} expected {expected}{got}"
     for noise, plain in (
         ("<class '", ""),

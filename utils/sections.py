@@ -100,6 +100,7 @@ class DataConfig:
     workers: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
+        require(bool(self.root.strip()), "data.root", f"'{self.root}'", "the folder that holds the pairs")
         size = self.image_size
         require(size is None or 16 <= size <= 4096, "data.image_size", size, "null or 16 to 4096 pixels")
         require(0 <= self.validation_fraction < 1, "data.validation_fraction", self.validation_fraction, "0 to below 1")
