@@ -1,0 +1,1 @@
+"""Finished runs scored under a suite of conditions, with intervals, comparisons, tables and pictures."""
