@@ -57,27 +57,15 @@ class GroupTally:
 
     def samples(self, resamples: int, seed: int) -> Samples:
         """Return every score of every resample, NaN where undefined or where it rests on fewer than two groups."""
-        if resamples < 1:
-            raise ValueError(f"the number of resamples must be at least 1; got {resamples}")
-        result = {name: np.full(resamples, np.nan) for name in SCORE_NAMES}
-        if self.counts.shape[1] < 2:
-            return result
-        start = 0
-        for weights in draw_groups(self.counts.shape[1], self.counts.shape[0], resamples, seed):
-            stop = start + weights.shape[1]
-            for name, values in self._score(self.counts @ weights).items():
-                result[name][start:stop] = values
-            start = stop
-        if self._groups_with_ambiguous() < 2:
-            result["ambiguous_f1"][:] = result["ambiguous_f1_subset"][:] = np.nan
-        return result
+        return samples_together([self], resamples, seed)[0]
 
     def _groups_with_ambiguous(self) -> int:
         truths = self.counts[3 + 2 * self.classes + self.ambiguous]
         return int(np.count_nonzero(truths.sum(axis=0)))
 
-    def _score(self, totals: NDArray[np.int32]) -> Samples:
-        """Score R resamples from their totals (K×R)."""
+    def score(self, weights: NDArray[np.int32]) -> Samples:
+        """Score R resamples, given how often each holds each group (G×R)."""
+        totals = self.counts @ weights
         pairs = totals[0]
         hits, predicted, truths, predicted_members = totals[3:].reshape(4, self.classes, -1)
         f1, occurs = _f1(hits, predicted + truths)
@@ -92,7 +80,7 @@ class GroupTally:
             }
             f1, occurs = _f1(hits[chosen], predicted_members[chosen] + truths[chosen])
             result["ambiguous_f1_subset"] = f1.sum(axis=0) / occurs.sum(axis=0)
-        undefined = truths[chosen].sum(axis=0) == 0
+        undefined = (truths[chosen].sum(axis=0) == 0) | (self._groups_with_ambiguous() < 2)
         result["ambiguous_f1"][undefined] = result["ambiguous_f1_subset"][undefined] = np.nan
         return result
 
@@ -101,6 +89,33 @@ def _f1(hits: NDArray[np.int32], together: NDArray[np.int32]) -> tuple[NDArray[n
     """Return F1 = 2 hits / (predictions + truths), 0 where a class does not occur, and where it occurs."""
     occurs = together > 0
     return 2.0 * hits / np.maximum(together, 1), occurs
+
+
+def samples_together(tallies: Sequence[GroupTally], resamples: int, seed: int) -> list[Samples]:
+    """Return the samples of several predictions of the same pairs, drawing the groups once for all of them.
+
+    Each equals ``tally.samples(resamples, seed)``: the same groups are drawn for every one.
+
+    Raises:
+        ValueError: if ``resamples`` is below 1, or the numbers of groups differ.
+    """
+    if resamples < 1:
+        raise ValueError(f"the number of resamples must be at least 1; got {resamples}")
+    result = [{name: np.full(resamples, np.nan) for name in SCORE_NAMES} for _ in tallies]
+    groups = {tally.counts.shape[1] for tally in tallies}
+    if len(groups) > 1:
+        raise ValueError(f"the predictions hold different numbers of groups: {sorted(groups)}")
+    if not tallies or groups.pop() < 2:
+        return result
+    rows = max(tally.counts.shape[0] for tally in tallies)
+    start = 0
+    for weights in draw_groups(tallies[0].counts.shape[1], rows, resamples, seed):
+        stop = start + weights.shape[1]
+        for samples, tally in zip(result, tallies, strict=True):
+            for name, values in tally.score(weights).items():
+                samples[name][start:stop] = values
+        start = stop
+    return result
 
 
 def draw_groups(groups: int, rows: int, resamples: int, seed: int) -> Iterator[NDArray[np.int32]]:

@@ -102,7 +102,7 @@ def grouped_intervals(
     """
     tally = GroupTally.of(truth, logits, groups, ambiguous)
     samples = tally.samples(resamples, seed)
-    return {f"{name}_ci": _percentiles(samples[name]) for name in SCORE_NAMES}
+    return {f"{name}_ci": percentile_interval(samples[name]) for name in SCORE_NAMES}
 
 
 def paired_bootstrap(
@@ -142,9 +142,14 @@ def paired_bootstrap(
         if a is None or b is None:
             result[name] = None
             continue
-        differences = samples_a[name] - samples_b[name]
-        result[name] = Comparison(a, b, a - b, _percentiles(differences), _two_sided(differences))
+        result[name] = compare_samples(a, b, samples_a[name], samples_b[name])
     return result
+
+
+def compare_samples(a: float, b: float, samples_a: Array, samples_b: Array) -> Comparison:
+    """Compare scores a and b, given those of the same R resamples of the pairs; NaN where undefined."""
+    differences = samples_a - samples_b
+    return Comparison(a, b, a - b, percentile_interval(differences), _two_sided(differences))
 
 
 def mcnemar(correct_a: Array, correct_b: Array, groups: Array | None = None) -> McNemar:
@@ -253,7 +258,8 @@ def minimum_detectable_difference(
     return difference if difference <= disagreement else None
 
 
-def _percentiles(values: NDArray[np.float64]) -> Interval | None:
+def percentile_interval(values: NDArray[np.float64]) -> Interval | None:
+    """Return the middle 95 % of the resamples in which a score is defined; None where it is in none."""
     defined = values[~np.isnan(values)]
     if defined.size == 0:
         return None
