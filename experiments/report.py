@@ -5,6 +5,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,44 @@ Row = Mapping[str, Any]
 Columns = Mapping[str, str] | Sequence[str] | None
 
 
+class Change(float):
+    """A difference of scores; a table shows it, and its interval, with a sign."""
+
+
+class PValue(float):
+    """A p-value; a table never shows it as 0."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: a table, paragraphs and pictures under a heading.
+
+    Attributes:
+        heading: empty for none.
+        rows: of the table, as in ``text_table``; none leaves the table out.
+        columns: as in ``text_table``.
+        notes: paragraphs after the table; what stands between backticks is set as code.
+        images: caption and PNG file, embedded in order.
+        folded: show the heading alone until it is clicked.
+    """
+
+    heading: str = ""
+    rows: Sequence[Row] = ()
+    columns: Columns = None
+    notes: Sequence[str] = ()
+    images: Sequence[tuple[str, Path]] = ()
+    folded: bool = False
+
+
 def format_score(value: float | None, interval: Sequence[float] | None = None, digits: int = 3) -> str:
     """Return a score with its interval, such as ``0.974 [0.951, 0.990]``; ``n/a`` where there is no score."""
     if value is None:
         return UNDEFINED
-    text = f"{value:.{digits}f}"
-    return f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval is not None else text
+    if isinstance(value, PValue):
+        return f"{value:.{digits}f}" if value >= 0.5 * 10**-digits else f"<{10**-digits:.{digits}f}"
+    form = f"{'+' if isinstance(value, Change) else ''}.{digits}f"
+    text = f"{value:{form}}"
+    return f"{text} [{interval[0]:{form}}, {interval[1]:{form}}]" if interval is not None else text
 
 
 def text_table(rows: Sequence[Row], columns: Columns = None) -> str:
@@ -80,12 +113,38 @@ def write_report(
         notes: paragraphs between table and pictures; what stands between backticks is set as code.
         columns: as in ``text_table``.
     """
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    if rows:
-        parts.append(_html_table(_Table(rows, columns)))
-    parts += [f"<p>{_prose(note)}</p>" for note in notes]
-    parts += [_html_figure(caption, image.read_bytes()) for caption, image in images]
-    write_text(path, _PAGE.format(title=html.escape(title), style=_STYLE, body="\n".join(parts)))
+    write_page(path, title, [Section("", rows, columns, notes, images)])
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write one HTML page of several sections that needs no other file; it reads as that of ``write_report`` does."""
+    body = "\n".join([f"<h1>{html.escape(title)}</h1>", *map(_html_section, sections)])
+    write_text(path, _PAGE.format(title=html.escape(title), style=_STYLE, body=body))
+
+
+def write_markdown(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write the sections of a page as Markdown; pictures in the file's folder or below it are linked."""
+    parts = [f"# {title}"]
+    for section in sections:
+        parts += [f"## {section.heading}"] if section.heading else []
+        parts += [markdown_table(section.rows, section.columns)] if section.rows else []
+        parts += section.notes
+        parts += [
+            f"![{caption}]({image.relative_to(path.parent).as_posix()})"
+            for caption, image in section.images
+            if image.is_relative_to(path.parent)
+        ]
+    write_text(path, "\n\n".join(parts) + "\n")
+
+
+def _html_section(section: Section) -> str:
+    parts = [_html_table(_Table(section.rows, section.columns))] if section.rows else []
+    parts += [f"<p>{_prose(note)}</p>" for note in section.notes]
+    parts += [_html_figure(caption, image.read_bytes()) for caption, image in section.images]
+    heading = html.escape(section.heading)
+    if section.folded:
+        return "\n".join([f"<details><summary>{heading}</summary>", *parts, "</details>"])
+    return "\n".join([f"<h2>{heading}</h2>", *parts] if heading else parts)
 
 
 def display_width(text: str) -> int:
@@ -200,6 +259,8 @@ _STYLE = """
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1100px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }
+h2, summary { font-size: 1.2rem; font-weight: 600; line-height: 1.3; margin: 2.2rem 0 .6rem; }
+summary { cursor: pointer; margin-bottom: .8rem; }
 p { max-width: 46rem; }
 code { font-size: .9em; background: var(--stripe); padding: .1em .3em; border-radius: 3px; white-space: nowrap;
   display: inline-block; max-width: 100%; overflow-x: auto; vertical-align: bottom; }

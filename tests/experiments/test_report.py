@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments.report import display_width, format_score, markdown_table, text_table, write_report
+from experiments.report import (
+    Change,
+    PValue,
+    Section,
+    display_width,
+    format_score,
+    markdown_table,
+    text_table,
+    write_markdown,
+    write_page,
+    write_report,
+)
 
 ROWS = [
     {"model": "roi only", "macro_f1": 0.8, "macro_f1_ci": [0.78, 0.8204], "ambiguous_f1": None, "n_pairs": 2229},
@@ -51,6 +62,15 @@ def test_scores_are_written_with_their_interval() -> None:
     assert format_score(0.5) == "0.500"
     assert format_score(0.98765, [0.9, 1.0], digits=2) == "0.99 [0.90, 1.00]"
     assert format_score(None, None) == "n/a"
+
+
+def test_differences_carry_a_sign_and_p_values_are_never_nought() -> None:
+    assert format_score(Change(0.0123), [-0.004, 0.0301]) == "+0.012 [-0.004, +0.030]"
+    assert format_score(Change(-0.25)) == "-0.250"
+    assert [format_score(PValue(p)) for p in (0.0499, 0.0006, 0.0004, 0.0, 1.0)] == [
+        *("0.050", "0.001", "<0.001", "<0.001", "1.000")
+    ]
+    assert text_table([{"p": PValue(0.0)}, {"p": None}]).splitlines()[2:] == ["<0.001", "   n/a"]
 
 
 def test_text_table_aligns_text_left_and_numbers_right() -> None:
@@ -115,3 +135,20 @@ def test_a_page_may_hold_notes_alone(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", "t", [], notes=["nothing was scored"])
     assert read(tmp_path / "report.html").text == ["t", "t", "nothing was scored"]
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_page_of_sections_and_the_same_in_markdown(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3)).save(tmp_path / "plot.png")
+    sections = [
+        Section("First & foremost", ROWS, ["model", "n_pairs"], ["A note."]),
+        Section("More", images=[("A plot", tmp_path / "plot.png")], folded=True),
+    ]
+    write_page(tmp_path / "report.html", "t", sections)
+    page = read(tmp_path / "report.html")
+    headings = ["First & foremost", "model", "pairs", "roi only", "2,229", "RveRNet", "31", "A note.", "More", "A plot"]
+    assert page.text == ["t", "t", *headings]
+    assert [tag for tag, _ in page.tags if tag in ("h2", "details", "summary")] == ["h2", "details", "summary"]
+    write_markdown(tmp_path / "table.md", "t", sections)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert text.startswith("# t\n\n## First & foremost\n\n| model    | pairs |\n")
+    assert text.endswith("|\n\nA note.\n\n## More\n\n![A plot](plot.png)\n")
