@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,20 +80,35 @@ def write_outcome(
 
 
 def predictions_csv(index: PairIndex, logits: np.ndarray) -> str:
-    """Return one line per pair: key, truth, prediction, and the top five with their probabilities."""
+    """Return one line per pair: key, truth, prediction, and the top five with their probabilities (logits N×C)."""
+    return _csv(_prediction_header(logits), _prediction_rows(index, logits))
+
+
+def seeded_predictions_csv(index: PairIndex, logits: np.ndarray, seeds: Sequence[int]) -> str:
+    """Return the lines of ``predictions_csv`` for each of S seeds (logits S×N×C), the seed in a first column."""
+    rows = ([seed, *row] for seed, one in zip(seeds, logits, strict=True) for row in _prediction_rows(index, one))
+    return _csv(["seed", *_prediction_header(logits)], rows)
+
+
+def _prediction_header(logits: np.ndarray) -> list[str]:
+    ranks = range(1, min(TOP, logits.shape[-1]) + 1)
+    best = [cell for rank in ranks for cell in (f"top{rank}", f"top{rank}_probability")]
+    return ["split", "class", "stem", "group", "truth", "prediction", *best]
+
+
+def _prediction_rows(index: PairIndex, logits: np.ndarray) -> Iterator[list[str]]:
     probabilities = softmax(logits.astype(np.float64), axis=1)
-    count = min(TOP, logits.shape[1])
-    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
     names = index.classes.names
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ranks = range(1, count + 1)
-    writer.writerow(
-        ["split", "class", "stem", "group", "truth", "prediction"]
-        + [cell for rank in ranks for cell in (f"top{rank}", f"top{rank}_probability")]
-    )
     for row in range(len(index)):
         best = [cell for k in top[row] for cell in (names[k], f"{probabilities[row, k]:.6f}")]
         truth = names[index.label[row]]
-        writer.writerow([*index.key(row), index.group_names[index.group[row]], truth, names[top[row, 0]], *best])
+        yield [*index.key(row), index.group_names[index.group[row]], truth, names[top[row, 0]], *best]
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
     return text.getvalue()
