@@ -1,0 +1,1 @@
+"""What can be known of a food without seeing it: baselines that a claim about context must beat. No GPU is needed."""
