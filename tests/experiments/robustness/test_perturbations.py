@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.perturbations import content_kept, permute_patches, scaled, translate
-from utils.errors import ConfigError
+from experiments.robustness.perturbations import content_kept, permute_patches, scaled, translate
 
 SIDE, BAR = 24, 125
 BOX = torch.tensor([[0, 4, 24, 17], [3, 0, 18, 24]])  # left, top, width, height
@@ -62,9 +61,11 @@ def test_both_views_of_a_pair_are_permuted_alike() -> None:
     assert torch.equal(permuted[0] + permuted[1], permuted[2])
 
 
-def test_patches_larger_than_the_picture_are_refused() -> None:
-    with pytest.raises(ConfigError, match="patches of 20 pixels are too large"):
-        permute_patches(pictures(), BOX, 20, seed=0, keys=KEYS)
+def test_a_picture_without_two_whole_patches_stays_as_it_is() -> None:
+    before = pictures()
+    after = permute_patches(before, BOX, 12, seed=0, keys=KEYS)  # 2×1 patches in the first picture, 1×2 in the second
+    assert sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True)) > 0
+    assert torch.equal(permute_patches(before, BOX, 13, seed=0, keys=KEYS), before)
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(3, 5), (-4, 2), (0, -7), (6, 0)])
