@@ -56,6 +56,14 @@ class JointAugment:
         purposes = ["flip" if joint else f"flip {view}" for view in views]
         return [draws.uniform(self.seed, epoch, purpose, key) < self.config.flip for purpose in purposes]
 
+    def draw_blank(self, epoch: int, key: str) -> str | None:
+        """Draw the view that is blacked out whole: ``roi``, ``extra_roi`` or none."""
+        roi, extra_roi = self.config.blank_roi, self.config.blank_extra_roi
+        if roi + extra_roi == 0:
+            return None
+        draw = draws.uniform(self.seed, epoch, "blank", key)
+        return "roi" if draw < roi else "extra_roi" if draw < roi + extra_roi else None
+
     def _move(self, photo: Photo, mask: Mask, generator: np.random.Generator) -> tuple[Photo, Mask]:
         needed = LEAST_ROI_LEFT * np.count_nonzero(mask)
         height, width = mask.shape

@@ -99,6 +99,7 @@ class PairDataset(Dataset[Batch]):
         batch.label[position] = int(self.index.label[row])
         batch.index[position] = row
         sources, mask = self._load(row, epoch)
+        blank = self._augment.draw_blank(epoch, self.index.draw_key(row)) if self.training else None
         resized: dict[tuple[int, Interpolation], tuple[Photo, Mask]] = {}
         for name, spec in self.view_specs.items():
             if self._fits(mask, spec):
@@ -110,7 +111,10 @@ class PairDataset(Dataset[Batch]):
                 picture, keep = resized[wanted]
             box = letterbox_box(mask.shape[1], mask.shape[0], spec.size)
             content = paint_bars(batch.views[name].numpy()[position], box, self.bars)
-            _cut_into(content, picture, keep, name)
+            if name == blank:
+                content[...] = 0
+            else:
+                _cut_into(content, picture, keep, name)
             batch.content_box[name].numpy()[position] = box
         if self.training:
             names = list(self.view_specs)

@@ -126,18 +126,18 @@ def describe(config: PlatesConfig, plates: list[Plate]) -> dict[str, Any]:
         "config": asdict(config),
         "classes": list(CLASS_NAMES),
         "ambiguous": list(SAUCES),
-        "companions": {name: list(pair) for name, pair in COMPANIONS.items()},
+        "companions": {name: list(pair) for name, pair in COMPANIONS[config.companions].items()},
         "cue_table": cue_table(config),
         "best_reachable": best_reachable(config),
         "best_reachable_test": best_reachable(config, splits["test"]),
-        "splits": {split: _split_summary(members) for split, members in splits.items()},
+        "splits": {split: _split_summary(config, members) for split, members in splits.items()},
         "versions": {"numpy": np.__version__, "pillow": PIL.__version__},
     }
 
 
-def _split_summary(plates: list[Plate]) -> dict[str, Any]:
+def _split_summary(config: PlatesConfig, plates: list[Plate]) -> dict[str, Any]:
     counts = Counter(name for plate in plates for name in plate.names)
-    own = [with_own_companions(plate) for plate in plates if plate.sauce]
+    own = [with_own_companions(config, plate) for plate in plates if plate.sauce]
     return {
         "photos": len(plates),
         "pairs": {name: counts[name] for name in CLASS_NAMES},
@@ -145,6 +145,7 @@ def _split_summary(plates: list[Plate]) -> dict[str, Any]:
     }
 
 
-def with_own_companions(plate: Plate) -> bool:
+def with_own_companions(config: PlatesConfig, plate: Plate) -> bool:
     """Return whether the plate's sauce comes with its own companions."""
-    return plate.sauce is not None and any(food.name in COMPANIONS[plate.sauce.name] for food in plate.foods)
+    companions = COMPANIONS[config.companions]
+    return plate.sauce is not None and any(food.name in companions[plate.sauce.name] for food in plate.foods)

@@ -27,9 +27,10 @@ FOODS: dict[str, tuple[str, Silhouette, Texture]] = {
     "pepper": ("green", "ring", "plain"),
 }
 SAUCES = ("ketchup", "chili-paste")
-COMPANIONS: dict[str, tuple[str, str]] = {
-    "ketchup": ("french fries", "fried meat"),
-    "chili-paste": ("sashimi", "octopus"),
+# What stands beside a sauce: two foods of its own colour family, or one of each pair of twins.
+COMPANIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "colour": {"ketchup": ("french fries", "fried meat"), "chili-paste": ("sashimi", "octopus")},
+    "twins": {"ketchup": ("french fries", "octopus"), "chili-paste": ("fried meat", "sashimi")},
 }
 PAIRS: dict[tuple[str, str], Literal["texture", "shape", "context"]] = {
     ("french fries", "fried meat"): "texture",
@@ -38,7 +39,7 @@ PAIRS: dict[tuple[str, str], Literal["texture", "shape", "context"]] = {
     ("seaweed", "pepper"): "shape",
     SAUCES: "context",
 }
-NEUTRAL = tuple(name for name in FOODS if not any(name in pair for pair in COMPANIONS.values()))
+NEUTRAL = tuple(name for name in FOODS if not any(name in pair for pair in COMPANIONS["colour"].values()))
 CLASS_NAMES = (*FOODS, *SAUCES)
 CLASSES_PER_PHOTO = {2: 0.17, 3: 0.28, 4: 0.28, 5: 0.27}  # mean 3.65, as in FoodSeg103
 
@@ -52,6 +53,8 @@ class PlatesConfig:
         seed: photo i depends on the seed, i and the options below, never on the number of photos.
         side: mean longer side of a photo in pixels, 64..1024.
         purity: probability that a sauce comes with its own companions rather than the other sauce's, 0..1.
+        companions: ``colour``: the companions of the two sauces differ in colour; ``twins``: in texture or shape
+            alone, so that whoever sees only colours cannot tell the sauces apart.
         sauce_share: part of the photos that show a sauce, 0..1.
         sauce_texture: probability that a sauce shows its own surface (ketchup plain, chili paste with specks), 0..1;
             0.5 says nothing.
@@ -65,6 +68,7 @@ class PlatesConfig:
     seed: int = 0
     side: int = 96
     purity: float = 0.95
+    companions: Literal["colour", "twins"] = "colour"
     sauce_share: float = 0.5
     sauce_texture: float = 0.5
     sauce_shape: float = 0.5
@@ -175,7 +179,8 @@ def plan_plate(config: PlatesConfig, index: int) -> Plate:
         reliability = (config.sauce_texture, config.sauce_shape)
         shows = [p if name == SAUCES[1] else 1 - p for p in reliability]
         sauce = Sauce(name, box, lobed=bool(lobed < shows[1]), specked=bool(specked < shows[0]))
-    companions = COMPANIONS[name if own < config.purity else SAUCES[1 - SAUCES.index(name)]]
+    host = name if own < config.purity else SAUCES[1 - SAUCES.index(name)]
+    companions = COMPANIONS[config.companions][host]
     names = _deal(rng, food_weights(config), len(places), companions if sauce else None)
     foods = tuple(Food(name, *place) for name, place in zip(names, places, strict=True))
     return Plate(index, config.seed, split_of(config, index), width, height, foods, sauce)

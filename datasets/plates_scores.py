@@ -85,7 +85,7 @@ def plate_law(config: PlatesConfig) -> dict[Symbols, float]:
             p_sauce = 0.5 * config.sauce_share * p_count * (config.purity if sauce == host else 1 - config.purity)
             for shown, reliability in ((lobed, config.sauce_shape), (specked, config.sauce_texture)):
                 p_sauce *= reliability if shown == (sauce == SAUCES[1]) else 1 - reliability
-            pair = sets_of(weights, COMPANIONS[host], min(count - 1, 2))
+            pair = sets_of(weights, COMPANIONS[config.companions][host], min(count - 1, 2))
             rest = sets_of(weights, NEUTRAL, max(count - 3, 0))
             for (some, p), (others, q) in product(pair.items(), rest.items()):
                 key = Symbols(some | others, sauce, lobed, specked)

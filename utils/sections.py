@@ -41,6 +41,8 @@ class AugmentConfig:
         flip: probability of a left-right mirror image, 0..1.
         flip_views: ``joint`` mirrors both views or neither; ``separate`` draws for each view, as the released code
             did, which breaks the pair and stands here for comparison only.
+        blank_roi: probability that the whole roi view is black, 0..1, so that the model learns to answer without it.
+        blank_extra_roi: the same for the extra_roi view; never both in one pair.
         min_crop_area: smallest area fraction of a random crop, in (0, 1]; 1 turns cropping off.
         rotate_degrees: largest rotation in either direction, 0..180.
         color_jitter: strength of brightness, contrast and saturation jitter, 0..1.
@@ -51,6 +53,8 @@ class AugmentConfig:
 
     flip: float = 0.5
     flip_views: Literal["joint", "separate"] = "joint"
+    blank_roi: float = 0.0
+    blank_extra_roi: float = 0.0
     min_crop_area: float = 1.0
     rotate_degrees: float = 0.0
     color_jitter: float = 0.0
@@ -65,6 +69,11 @@ class AugmentConfig:
             )
         require(self.policy in POLICIES, "data.augment.policy", f"'{self.policy}'", f"one of {', '.join(POLICIES)}")
         require(0 <= self.flip <= 1, "data.augment.flip", self.flip, "a probability, 0 to 1")
+        for key in ("blank_roi", "blank_extra_roi"):
+            value = getattr(self, key)
+            require(0 <= value <= 1, f"data.augment.{key}", value, "a probability, 0 to 1")
+        both = self.blank_roi + self.blank_extra_roi
+        require(both <= 1, "data.augment.blank_roi + data.augment.blank_extra_roi", both, "at most 1")
         require(0 < self.min_crop_area <= 1, "data.augment.min_crop_area", self.min_crop_area, "above 0 and at most 1")
         require(0 <= self.rotate_degrees <= 180, "data.augment.rotate_degrees", self.rotate_degrees, "0 to 180")
         require(0 <= self.color_jitter <= 1, "data.augment.color_jitter", self.color_jitter, "0 to 1")

@@ -214,6 +214,24 @@ def test_the_models_random_state_is_left_alone(tree: "TreeMaker") -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_blanked_view_is_black_inside_the_letterbox_and_the_other_stays(tree: "TreeMaker") -> None:
+    tree.add_random(NAMES, tuple(f"p{number}" for number in range(40)), (60, 40))
+    blanked = make(
+        tree, {"roi": 60, "extra_roi": 60}, AugmentConfig(flip=0, blank_roi=0.25, blank_extra_roi=0.5), bars="grey"
+    )
+    whole = make(tree, {"roi": 60, "extra_roi": 60}, AugmentConfig(flip=0), bars="grey")
+    items = [(2, row) for row in range(len(whole))]
+    seen, plain = blanked.__getitems__(items), whole.__getitems__(items)
+    black = {view: (seen.views[view][:, :, 10:50] == 0).flatten(1).all(1) for view in ("roi", "extra_roi")}
+    assert not (black["roi"] & black["extra_roi"]).any()
+    for view, share in (("roi", 0.25), ("extra_roi", 0.5)):
+        assert torch.equal(seen.views[view][~black[view]], plain.views[view][~black[view]])
+        assert (seen.views[view][:, :, :10] == 125).all()
+        assert abs(black[view].float().mean().item() - share) < 4 * (share * (1 - share) / len(items)) ** 0.5
+    blanked.training = False
+    assert torch.equal(blanked.__getitems__(items).views["extra_roi"], plain.views["extra_roi"])
+
+
 def test_padding_is_black_and_marked(tree: "TreeMaker") -> None:
     tree.add_random(NAMES, ("p1",))
     batch = make(tree, {"roi": 24}, AugmentConfig(flip=1.0), bars="grey").__getitems__([(0, 1), (0, PADDING_ROW)])

@@ -160,15 +160,29 @@ def test_photos_hold_as_many_classes_as_in_foodseg103(plates: list[Plate]) -> No
 def test_sauces_and_their_companions_follow_the_options(plates: list[Plate]) -> None:
     with_sauce = [plate for plate in plates if plate.sauce]
     names = Counter(plate.sauce.name for plate in with_sauce if plate.sauce)
-    own = sum(with_own_companions(plate) for plate in with_sauce)
+    own = sum(with_own_companions(PlatesConfig(), plate) for plate in with_sauce)
     assert sigmas(len(with_sauce), MANY, 0.5) < 4.5
     assert sigmas(names["ketchup"], len(with_sauce), 0.5) < 4.5
     assert sigmas(own, len(with_sauce), 0.95) < 4.5
     for plate in with_sauce:
-        sides = {sauce for sauce, pair in COMPANIONS.items() if set(pair) & set(plate.names)}
+        sides = {sauce for sauce, pair in COMPANIONS["colour"].items() if set(pair) & set(plate.names)}
         assert len(sides) == 1, "a sauce stands beside exactly one set of companions"
     without = Counter(name for plate in plates if not plate.sauce for name in plate.names)
-    assert min(without[name] for pair in COMPANIONS.values() for name in pair) > 0.3 * (MANY - len(with_sauce)) / 2
+    assert (
+        min(without[name] for pair in COMPANIONS["colour"].values() for name in pair)
+        > 0.3 * (MANY - len(with_sauce)) / 2
+    )
+
+
+def test_companions_of_the_kind_twins_differ_in_texture_or_shape_alone() -> None:
+    ketchup, chili = COMPANIONS["twins"]["ketchup"], COMPANIONS["twins"]["chili-paste"]
+    assert sorted(FOODS[name][0] for name in ketchup) == sorted(FOODS[name][0] for name in chili)
+    config = PlatesConfig(companions="twins", purity=1.0, sauce_share=1.0)
+    some = [plan_plate(config, index) for index in range(60)]
+    for plate in some:
+        assert plate.sauce
+        assert with_own_companions(config, plate)
+        assert not set(COMPANIONS["twins"][SAUCES[1 - SAUCES.index(plate.sauce.name)]]) & set(plate.names)
 
 
 def test_class_frequencies_agree_with_the_enumerated_law(plates: list[Plate]) -> None:

@@ -52,6 +52,12 @@ def test_best_scores_that_can_be_worked_by_hand() -> None:
     assert best["both"]["top1"] == pytest.approx(1 - 0.2 * sauces, abs=1e-6)
 
 
+def test_companions_that_are_twins_say_as_much_as_companions_of_another_colour() -> None:
+    best = best_reachable(PlatesConfig(purity=0.9, companions="twins"))
+    assert best["extra_roi"]["ambiguous_f1"] == pytest.approx(0.9, abs=1e-6)
+    assert best["roi"]["ambiguous_f1"] == pytest.approx(0.5, abs=1e-6)
+
+
 def test_best_scores_with_three_equal_cues_are_those_of_the_majority() -> None:
     best = best_reachable(PlatesConfig(purity=0.8, sauce_texture=0.8, sauce_shape=0.8))
     assert best["both"]["ambiguous_f1"] == pytest.approx(0.8**3 + 3 * 0.8**2 * 0.2, abs=1e-6)
@@ -123,7 +129,9 @@ def test_scores_on_given_plates_are_those_of_the_rule_applied_to_them(plates: li
     truth = [plate.sauce.name for plate in some if plate.sauce]
     other = dict(zip(SAUCES, SAUCES[::-1], strict=True))
     guess = [
-        plate.sauce.name if with_own_companions(plate) else other[plate.sauce.name] for plate in some if plate.sauce
+        plate.sauce.name if with_own_companions(PlatesConfig(), plate) else other[plate.sauce.name]
+        for plate in some
+        if plate.sauce
     ]
     expected = f1_score(truth, guess, average="macro")
     best = best_reachable(PlatesConfig(), some)
