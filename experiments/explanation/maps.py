@@ -1,0 +1,187 @@
+"""Maps of the evidence that each module of a model gives for a class.
+
+The ``grad-cam`` library takes networks with one picture as input and scales each map by itself, so that two modules
+could not be compared. Here every module is run once under the library's recorder, their features meet in the head, one
+backward pass serves all modules, and the library's formulas turn activations and gradients into maps, which stay
+unscaled. A backbone that serves both roles is recorded once for each.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_grad_cam import (
+    EigenCAM,
+    EigenGradCAM,
+    GradCAM,
+    GradCAMElementWise,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    XGradCAM,
+)
+from torch import Tensor, nn
+
+from Off_the_shelfs.backbones import Backbone
+from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
+from Off_the_shelfs.model import ViewClassifier
+from utils.errors import ConfigError, RunError, nearest
+
+METHODS: dict[str, Any] = {
+    "gradcam": GradCAM,
+    "gradcam++": GradCAMPlusPlus,
+    "hirescam": HiResCAM,
+    "layercam": LayerCAM,
+    "xgradcam": XGradCAM,
+    "gradcamelementwise": GradCAMElementWise,
+    "eigencam": EigenCAM,
+    "eigengradcam": EigenGradCAM,
+}
+# A principal component has no sign and no unit that two modules share.
+WITHOUT_EVIDENCE = ("eigencam", "eigengradcam")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Maps of B pairs.
+
+    Attributes:
+        logits: float32 B×C.
+        target: int64 B, the class that the maps speak of.
+        maps: float32 B×h×w by view name: evidence per cell of the layer's grid, negative where a cell speaks against
+            the class. With ``gradcam`` and ``hirescam`` in units of the logit.
+    """
+
+    logits: NDArray[np.float32]
+    target: NDArray[np.int64]
+    maps: dict[str, NDArray[np.float32]]
+
+
+def check_method(method: str) -> None:
+    """Refuse a method that is none of ``METHODS``; names the nearest."""
+    if method not in METHODS:
+        raise ConfigError(
+            f"--method {method} is not known{nearest(method, METHODS) or '.'} Allowed: {', '.join(METHODS)}"
+        )
+
+
+class Explainer:
+    """Explains batches of one model; ``explaining`` makes one.
+
+    Where the features are the mean of the last map and the head is linear, the cells of a ``gradcam`` map A add up to
+    the module's part of the logit exactly: with ``y = Σ_k w_k mean(A_k)`` the gradient is ``w_k / hw`` everywhere, so
+    ``Σ_cells Σ_k mean(gradient_k) A_k = Σ_k w_k mean(A_k)`` (Selvaraju et al. 2017, section 3). Behind a ReLU the
+    same holds for the part that is linear around the pair: the maps of all modules and the biases add up to the logit.
+
+    Attributes:
+        layers: the layer that each module's map is taken from, by view name.
+        method: key of ``METHODS``.
+    """
+
+    def __init__(
+        self, model: ViewClassifier, method: str, columns: Sequence[int] | None = None, least_cells: int = 1
+    ) -> None:
+        check_method(method)
+        self._model = model
+        self._columns = None if columns is None else list(columns)
+        self.method = method
+        self.layers: dict[str, SpatialLayer] = {}
+        for view, backbone in model.backbones.items():
+            side = model.view_specs[view].size
+            self.layers[view] = find_spatial_layer(backbone.model, side, side, least_cells=least_cells)
+
+    def explain(self, views: dict[str, Tensor], target: Tensor | None = None) -> Explanation:
+        """Explain a batch.
+
+        Args:
+            views: normalised pictures B×3×S×S by view name, on the model's device.
+            target: int64 B, the class to explain; None takes the predicted one.
+
+        Raises:
+            RunError: logits or maps are not finite.
+        """
+        with torch.enable_grad():
+            features, recorders = {}, {}
+            for view, backbone in self._model.backbones.items():
+                features[view], recorders[view] = self._record(view, backbone, views[view])
+            logits = self._model.fuse(features)
+            if self._columns is not None:
+                logits = logits[:, self._columns]
+            chosen = logits.argmax(dim=1) if target is None else target
+            if any(cam.uses_gradients for cam in recorders.values()):
+                torch.autograd.backward(logits.gather(1, chosen[:, None]).sum())
+        result = Explanation(
+            logits=logits.detach().float().cpu().numpy(),
+            target=chosen.cpu().numpy(),
+            maps={view: self._map(cam, self.layers[view], views[view]) for view, cam in recorders.items()},
+        )
+        self._refuse_what_is_not_finite(result)
+        return result
+
+    def _record(self, view: str, backbone: Backbone, pictures: Tensor) -> tuple[Tensor, Any]:
+        """Return the features of one module and the library's object with what its hooks recorded."""
+        layer = self.layers[view]
+        # A new leaf at the layer: nothing before it is differentiated, and the recorder sees a tensor with a gradient.
+        cut = layer.module.register_forward_hook(_as_leaf)
+        cam = METHODS[self.method](model=backbone, target_layers=[layer.module], reshape_transform=layer.to_map)
+        recorder = cam.activations_and_grads
+        try:
+            features = recorder(pictures)
+        finally:
+            # The hooks go at once, since a tied backbone's next call belongs to the other role; those on the recorded
+            # tensor stay, and with them the way of its gradient.
+            for handle in [cut, *recorder.handles]:
+                handle.remove()
+        return features, cam
+
+    def _map(self, cam: Any, layer: SpatialLayer, pictures: Tensor) -> NDArray[np.float32]:  # noqa: ANN401  # untyped
+        recorder = cam.activations_and_grads
+        activations = recorder.activations[0].float().numpy()
+        gradients = recorder.gradients[0].float().numpy() if cam.uses_gradients else None
+        raw = cam.get_cam_image(pictures, layer.module, [], activations, gradients, False)
+        recorder.clear()
+        return np.asarray(raw, dtype=np.float32)
+
+    def _refuse_what_is_not_finite(self, result: Explanation) -> None:
+        if not np.isfinite(result.logits).all():
+            raise RunError("the model's logits are not finite, so there is nothing to explain; train it again")
+        for view, values in result.maps.items():
+            if not np.isfinite(values).all():
+                raise RunError(
+                    f"{self.method} gives a map of {view} that is not finite; use another --method, such as gradcam"
+                )
+
+
+@contextmanager
+def explaining(model: ViewClassifier, method: str = "gradcam", *, least_cells: int = 1) -> Iterator[Explainer]:
+    """Make an explainer; the model is in eval mode and its weights take no gradient until the block ends.
+
+    Args:
+        model: on its device.
+        method: key of ``METHODS``.
+        columns: the outputs that count, C of them in the order of the classes; None takes all.
+        least_cells: smallest wanted number of cells on a map's shorter side; 1 takes the last map before pooling.
+
+    Raises:
+        ConfigError: unknown method, or a module without such a layer.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wishes = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        explainer = Explainer(model, method, columns, least_cells)
+        model.eval()
+        model.requires_grad_(requires_grad=False)
+        yield explainer
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for weight, wish in wishes:
+            weight.requires_grad_(wish)
+
+
+def _as_leaf(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.detach().requires_grad_()
