@@ -74,7 +74,7 @@ def text_table(rows: Sequence[Row], columns: Columns = None) -> str:
 
     Args:
         rows: one mapping per line. A fraction under ``name`` is shown with the interval under ``name_ci``, if there
-            is one. Missing keys and None are shown as ``n/a``.
+            is one. Missing keys and None are shown as ``n/a``, an empty text as nothing.
         columns: keys in order, or keys with their headings; None takes every key of the rows except the intervals.
     """
     table = _Table(rows, columns)
@@ -181,7 +181,7 @@ class _Table:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return value is None or value == "" or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _cell(row: Row, key: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.evaluation.options import UNCHANGED
 from experiments.evaluation.statistics import ConditionScores, compare_score, holm_by_key, paired_t_p
+from experiments.robustness.suite import IDENTITY
 from experiments.statistics import (
     mcnemar,
     minimum_detectable_difference,
@@ -56,7 +56,7 @@ def compare_runs(contenders: Sequence[Contender], groups: Array) -> list[dict[st
     for a, b in pairs_to_compare(contenders):
         tested = mcnemar(a.correct, b.correct, groups)
         disagreement = (tested.only_a + tested.only_b) / max(1, a.correct.size)
-        row: dict[str, Any] = {"a": a.name, "b": b.name, "condition": UNCHANGED, "scores": {}}
+        row: dict[str, Any] = {"a": a.name, "b": b.name, "condition": IDENTITY, "scores": {}}
         for name in SCORE_NAMES:
             compared = compare_score(a.scored, b.scored, name)
             row["scores"][name] = compared and {
@@ -94,7 +94,7 @@ def compare_series(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
             name: _difference_of_means([runs_a[seed] for seed in seeds], [runs_b[seed] for seed in seeds], name)
             for name in SCORE_NAMES
         }
-        rows.append({"a": name_a, "b": name_b, "condition": UNCHANGED, "seeds": seeds, "scores": found})
+        rows.append({"a": name_a, "b": name_b, "condition": IDENTITY, "seeds": seeds, "scores": found})
     for name in SCORE_NAMES:
         _add_holm([row["scores"][name] for row in rows], "p_value", "p_holm")
     return rows

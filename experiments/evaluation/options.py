@@ -9,7 +9,6 @@ from utils.sections import Device, Precision, require
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 RESULTS_FILE = "results.json"
-UNCHANGED = "identity"
 
 _LEAST_RESAMPLES = 2000
 # With k conditions Holm multiplies the smallest p-value, 2 / (resamples + 1), by k; it is kept at 0.01.

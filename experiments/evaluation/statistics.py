@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments.evaluation.options import UNCHANGED
 from experiments.resampling import GroupTally, Samples, samples_together
+from experiments.robustness.suite import IDENTITY
 from experiments.statistics import Comparison, compare_samples, holm, percentile_interval, t_interval
 from utils.metrics import SCORE_NAMES, Array, Scores, scores
 
@@ -85,8 +85,8 @@ def changes(scored: Mapping[str, ConditionScores]) -> dict[str, Cells]:
         By condition, for each score: ``<name>`` (condition less identity), ``<name>_ci``, two-sided ``<name>_p``, and
         ``<name>_p_holm``, adjusted for all conditions of the run. None where undefined.
     """
-    reference = scored[UNCHANGED]
-    changed = {condition: one for condition, one in scored.items() if condition != UNCHANGED}
+    reference = scored[IDENTITY]
+    changed = {condition: one for condition, one in scored.items() if condition != IDENTITY}
     result: dict[str, Cells] = {condition: {} for condition in changed}
     for name in SCORE_NAMES:
         compared = {condition: compare_score(one, reference, name) for condition, one in changed.items()}

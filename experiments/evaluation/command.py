@@ -1,0 +1,188 @@
+"""What ``evaluate.py`` does: runs and a suite in, a folder of results out."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from experiments.baselines.rows import baseline_rows
+from experiments.evaluation.comparisons import compare_runs, compare_series
+from experiments.evaluation.notes import passes_line
+from experiments.evaluation.one_run import RunResult, evaluate_run
+from experiments.evaluation.options import RESULTS_FILE, EvaluateOptions
+from experiments.evaluation.page import REPORT_FILE, console_text, write_pages
+from experiments.evaluation.plan import Plan, make_plan
+from experiments.evaluation.statistics import over_runs
+from experiments.statistics import minimum_detectable_difference
+from utils.config import parse_config
+from utils.devices import make_accelerator
+from utils.errors import ConfigError
+from utils.files import write_text
+from utils.run_directory import describe_environment
+
+SCRIPT = "evaluate.py"
+FLAGS = {"dry_run": "Print what would be computed, and exit."}
+_SWITCHES = ("--overwrite", "--baselines")
+
+
+def evaluate_command(argv: list[str]) -> None:
+    """Parse the command line of ``evaluate.py`` and run it."""
+    options, flags = parse_config(EvaluateOptions, _with_values(argv), program=SCRIPT, flags=FLAGS)
+    if flags["dry_run"]:
+        print("\n".join(plan_lines(make_plan(options))))
+        return
+    started = time.perf_counter()
+    document = evaluate_runs(options)
+    print(f"\n{console_text(document)}\n")
+    print(f"{time.perf_counter() - started:.0f} seconds\nreport: {Path(document['folder']) / REPORT_FILE}")
+
+
+def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
+    """Score finished runs under the conditions of a suite and write tables, pictures, predictions and ``results.json``.
+
+    The folder appears whole, under its final name, when everything is written. Only notes and progress are printed.
+
+    Returns:
+        The content of ``results.json``, and ``folder``, where it was written.
+
+    Raises:
+        ConfigError: an option, a suite, a device or the output folder cannot be used.
+        DataError: a run or the pairs cannot be used, or the runs do not see the same pairs.
+    """
+    plan = make_plan(options)
+    accelerator = _accelerator(plan)
+    for note in plan.notes:
+        print(f"note: {note}")
+    with _whole_folder(plan.folder) as folder:
+        results: dict[str, RunResult] = {}
+        for number, (record, index) in enumerate(zip(plan.records, plan.indices, strict=True), start=1):
+            print(f"{record.name} ({number} of {len(plan.records)})", flush=True)
+            results[record.name] = evaluate_run(plan, record, index, accelerator, folder / record.name)
+            entry = results[record.name].entry
+            for note in entry["notes"]:
+                print(f"note: {note}")
+            if len(entry["conditions"]) > 1:
+                print(passes_line(entry))
+        document = _document(plan, accelerator, results)
+        write_pages(document, folder)
+        write_text(folder / RESULTS_FILE, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    return document | {"folder": str(plan.folder)}
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return what an evaluation would compute and where it would put the results."""
+    index = plan.index
+    classes = f"{len(index.classes)} classes"
+    lines = [
+        *(f"note: {note}" for note in plan.notes),
+        f"pairs       {len(index)} of {len(index.group_names)} groups in {classes} ({index.root}, split {index.split})",
+        f"conditions  {len(plan.suite.conditions)} of the suite {plan.suite.name}, identity included; perturbation "
+        f"seeds {', '.join(map(str, plan.suite.seeds))}; {plan.resamples:,} resamples",
+    ]
+    for record, (distinct, naive) in zip(plan.records, plan.passes, strict=True):
+        lines.append(f"run         {record.name}: {distinct} module passes per pair instead of {naive}")
+    smallest = minimum_detectable_difference(index.group)
+    if smallest is not None:
+        lines.append(f"test noise  two runs must differ by about {smallest:.3f} in top-1 to be told apart (80 % power)")
+    return [*lines, f"results     {plan.folder}"]
+
+
+def _document(plan: Plan, accelerator: Accelerator, results: Mapping[str, RunResult]) -> dict[str, Any]:
+    index, options = plan.index, plan.options
+    contenders = [result.contender for result in results.values()]
+    runs = {name: result.entry for name, result in results.items()}
+    rows = baseline_rows(plan.train, index, resamples=plan.resamples) if plan.train is not None else []
+    return {
+        "suite": plan.suite.name,
+        "suite_file": None if plan.suite_file is None else str(plan.suite_file),
+        "conditions": [condition.name for condition in plan.suite.conditions],
+        "letterbox": plan.suite.letterbox,
+        "data_root": str(index.root),
+        "split": index.split,
+        "exclude": sorted({*options.exclude, *plan.records[0].config.data.exclude}),
+        "n_pairs": len(index),
+        "n_groups": len(set(index.group.tolist())),
+        "classes": list(index.classes.names),
+        "ambiguous": list(index.classes.ambiguous),
+        "fingerprint": index.fingerprint(),
+        "resamples": plan.resamples,
+        "side": _common_sides(list(runs.values())),
+        "runs": runs,
+        "series": _series(runs),
+        "comparisons": compare_runs(contenders, index.group),
+        "series_comparisons": compare_series(contenders),
+        "baselines": rows,
+        "notes": plan.notes,
+        "environment": describe_environment(SCRIPT, accelerator.device.type) | {"precision": _precision(accelerator)},
+    }
+
+
+def _series(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return for each series the mean over its runs of every condition that applies to all of them."""
+    members: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs.values():
+        members.setdefault(run["series"], []).append(run["conditions"])
+    result: dict[str, dict[str, Any]] = {}
+    for series, conditions in members.items():
+        shared = [name for name in conditions[0] if all(name in other for other in conditions)]
+        result[series] = {}
+        for name in shared:
+            entries = [one[name] for one in conditions]
+            found = {"scores": over_runs([entry["scores"] for entry in entries])}
+            if "change" in entries[0]:
+                found["change"] = over_runs([entry["change"] for entry in entries])
+            result[series][name] = found | {key: entries[0][key] for key in ("pixels", "content_kept")}
+    return result
+
+
+def _common_sides(runs: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+    """Return the side of each view's pictures in pixels; None where runs differ in it."""
+    sides: dict[str, set[int]] = {}
+    for run in runs:
+        for view, side in run["side"].items():
+            sides.setdefault(view, set()).add(side)
+    return {view: found.pop() if len(found) == 1 else None for view, found in sides.items()}
+
+
+def _precision(accelerator: Accelerator) -> str:
+    mixed = str(accelerator.mixed_precision)
+    return "fp32" if mixed == "no" else mixed
+
+
+def _accelerator(plan: Plan) -> Accelerator:
+    options = plan.options
+    train = replace(plan.records[0].config.train, device=options.device, precision=options.precision)
+    try:
+        return make_accelerator(train)
+    except ConfigError as error:  # it speaks of the training section
+        raise ConfigError(str(error).replace("--train.", "--").replace("train.", "--")) from None
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill beside the final one and rename it at the end; nothing stays of it after an error."""
+    temporary = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _with_values(argv: Sequence[str]) -> list[str]:
+    """Let switches stand alone: ``--overwrite`` means ``--overwrite true``."""
+    result: list[str] = []
+    for position, argument in enumerate(argv):
+        alone = position + 1 == len(argv) or argv[position + 1].startswith("--")
+        result.append(f"{argument}=true" if argument in _SWITCHES and alone else argument)
+    return result

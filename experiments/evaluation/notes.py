@@ -1,0 +1,131 @@
+"""Plain sentences beside the tables: what the intervals are, which seeds, and what is inside the noise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.evaluation.tables import Document, series_of_several, shown_scores
+from experiments.report import HEADINGS, Change, format_score
+from experiments.robustness.suite import IDENTITY
+
+LEVEL = 0.05
+FEW_GROUPS = 50
+
+
+def reading_notes(document: Document) -> list[str]:
+    """Return how the numbers are to be read: intervals, p-values, seeds, what was left out."""
+    tests = max((len(run["conditions"]) - 1 for run in document["runs"].values()), default=0)
+    resamples = document["resamples"]
+    notes = [
+        f"Scores are fractions of 1 on {document['n_pairs']:,} pairs in {document['n_groups']:,} groups (split "
+        f"{document['split']}, {len(document['classes'])} classes). Brackets hold 95 % intervals. Those of a run come "
+        f"from a bootstrap over the groups ({resamples:,} resamples) and say how another test set would vary; those of "
+        f"a mean of runs are Student's t over training seeds and say how another training would."
+    ]
+    if document["n_groups"] < FEW_GROUPS:
+        notes.append(
+            f"{document['n_groups']} groups are few: such bootstrap intervals are rough and tend to be too narrow."
+        )
+    if tests:
+        least = min(1.0, tests * 2 / (resamples + 1))
+        hopeless = ", so none can be significant: raise --resamples" if least > LEVEL else ""
+        notes.append(
+            f"A change is the condition less the unchanged pairs of the same run; the same groups are drawn for both. "
+            f"Its p is two-sided and adjusted by Holm for the {tests} conditions of a run's table; with "
+            f"{resamples:,} resamples no adjusted p can fall below {least:.3f}{hopeless}."
+        )
+    notes += _seed_notes(document)
+    if document["exclude"]:
+        notes.append(f"Left out of pairs and outputs: {', '.join(document['exclude'])}.")
+    if not document["ambiguous"]:
+        notes.append("The data declare no ambiguous class, so ambiguous-F1 is undefined.")
+    if any(row.get("top1") is not None for row in document["baselines"]):
+        notes.append(
+            "Baselines without a network were fitted on the training split; a claim that context helps must beat those "
+            "that know the names of the other classes of the photo."
+        )
+    notes += [f"Baseline {row['model']}: {row['note']}." for row in document["baselines"] if row.get("note")]
+    return notes + [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in document["notes"]]
+
+
+def _seed_notes(document: Document) -> list[str]:
+    runs = document["runs"].values()
+    drawn = [entry["seeds"] for run in runs for entry in run["conditions"].values() if len(entry["seeds"]) > 1]
+    notes = []
+    if drawn:
+        seeds = max(drawn, key=len)
+        listed = ", ".join(map(str, seeds))
+        notes.append(f"Random conditions are the mean over the perturbation seeds {listed}, resample by resample.")
+    several = series_of_several(document)
+    if several:
+        parts = [
+            f"{series}: {', '.join(str(document['runs'][name]['seed']) for name in names)}"
+            for series, names in several.items()
+        ]
+        notes.append(f"Training seeds: {'; '.join(parts)}.")
+    return notes
+
+
+def run_notes(document: Document, name: str) -> list[str]:
+    """Return the notes under a run's table: passes, conditions that do not apply, changes inside the noise."""
+    run = document["runs"][name]
+    notes = [passes_line(run)] if len(run["conditions"]) > 1 else []
+    if run["not_applicable"]:
+        listed = "; ".join(f"{condition} ({reason})" for condition, reason in run["not_applicable"].items())
+        notes.append(f"Not applicable: {listed}.")
+    for score in shown_scores(document):
+        inside = [
+            f"{condition} {signed(entry['change'][score], entry['change'][f'{score}_ci'])}"
+            for condition, entry in run["conditions"].items()
+            if condition != IDENTITY and _inside_noise(entry["change"][score], entry["change"][f"{score}_p_holm"])
+        ]
+        if inside:
+            notes.append(f"{HEADINGS[score]}: inside the noise (p after Holm above {LEVEL}): {'; '.join(inside)}.")
+    return notes + [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
+
+
+def passes_line(run: Mapping[str, Any]) -> str:
+    """Return what computing each distinct module input once saved."""
+    passes = run["passes"]
+    return f"{passes['distinct']} module passes per pair instead of {passes['naive']}."
+
+
+def comparison_notes(document: Document) -> list[str]:
+    """Return a plain sentence for each comparison: which is better, or that the difference is inside the noise."""
+    notes = []
+    for entry in document["comparisons"]:
+        parts = [_verdict(score, entry["scores"][score], entry["a"], entry["b"]) for score in shown_scores(document)]
+        least = entry["detectable_top1"]
+        sure = "" if least is None else f" These pairs can be expected to show a difference of {least:.3f} in top-1."
+        notes.append(f"{entry['a']} against {entry['b']}: {'; '.join(part for part in parts if part)}.{sure}")
+    return notes
+
+
+def series_comparison_notes(document: Document) -> list[str]:
+    """Return a plain sentence for each comparison of series."""
+    notes = []
+    for entry in document["series_comparisons"]:
+        parts = [_verdict(score, entry["scores"][score], entry["a"], entry["b"]) for score in shown_scores(document)]
+        notes.append(
+            f"{entry['a']} against {entry['b']}, over {len(entry['seeds'])} training seeds: "
+            f"{'; '.join(part for part in parts if part)}."
+        )
+    return notes
+
+
+def _verdict(score: str, found: Mapping[str, Any] | None, a: str, b: str) -> str:
+    if found is None:
+        return ""
+    difference, p = found["difference"], found["p_holm"]
+    shown = f"{HEADINGS[score]} {signed(difference, found['interval'])}"
+    if _inside_noise(difference, p):
+        return f"{shown} is inside the noise" + ("" if p is None else f" (p {p:.3f} after Holm)")
+    return f"{shown}, {a if difference > 0 else b} is better (p {p:.3f} after Holm)"
+
+
+def _inside_noise(difference: float | None, p: float | None) -> bool:
+    return difference is not None and (p is None or p > LEVEL)
+
+
+def signed(value: float, interval: list[float] | None) -> str:
+    """Return a difference with its interval, both with signs."""
+    return format_score(Change(value), interval)
