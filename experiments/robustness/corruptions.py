@@ -78,7 +78,7 @@ def jpeg(pixels: Tensor, content_box: Tensor, quality: int) -> Tensor:
 def brightness(pixels: Tensor, content_box: Tensor, factor: float) -> Tensor:
     """Multiply the content by ``factor``, rounded and clipped to 0..255."""
     shown = inside(content_box, pixels.shape[-1], pixels.device)
-    return torch.where(shown, to_grey_levels(pixels * factor), pixels)
+    return torch.where(shown, to_grey_levels(pixels.to(torch.float32) * factor), pixels)
 
 
 def blank(pixels: Tensor, content_box: Tensor) -> Tensor:

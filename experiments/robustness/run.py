@@ -5,7 +5,7 @@ the features of every distinct input are computed, then every condition costs on
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ from experiments.robustness.registry import PERTURBATIONS, Letterbox, Pictures, 
 from experiments.robustness.released import GREY, ReleasedPairs
 from experiments.robustness.suite import Condition, Suite
 from experiments.runs import RunRecord
-from utils.batch import Batch, normalise
+from utils.batch import Batch, ViewSpec, normalise
 from utils.errors import ConfigError
 from utils.sections import DataConfig
 
@@ -92,7 +92,7 @@ def run_suite(
     notes = check_patches(conditions, index, sides, suite.letterbox)
     plan = make_plan(conditions, list(model.backbones), suite.seeds)
     loader = suite_loader(record, model, index, suite.letterbox, accelerator, batch_size=batch_size, workers=workers)
-    fill = GREY if suite.letterbox == "released" else BARS[record.config.data.bars]
+    fill = bar_level(record.config.data, suite.letterbox)
     logits, kept = _compute(model, loader, index, plan, accelerator, suite, fill, len(record.classes))
     columns = record.columns(index)
     return SuiteOutcome(
@@ -121,17 +121,22 @@ def suite_loader(
     config = record.config
     setting = config.data.workers if workers is None else workers
     return evaluation_loader(
-        pairs_for(index, model, config.data, letterbox),
+        pairs_for(index, model.view_specs, config.data, letterbox),
         batch_size=batch_size or config.eval.batch_size or config.train.micro_batch or config.train.batch_size,
         workers=resolve_workers(setting, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
         device_type=accelerator.device.type,
     )
 
 
-def pairs_for(index: PairIndex, model: Model, data: DataConfig, letterbox: Letterbox) -> PairDataset:
-    """Return the data set of a letterbox."""
+def pairs_for(index: PairIndex, specs: Mapping[str, ViewSpec], data: DataConfig, letterbox: Letterbox) -> PairDataset:
+    """Return pairs without augmentation, in the letterbox of the configuration or the released one."""
     dataset = ReleasedPairs if letterbox == "released" else PairDataset
-    return dataset(index, model.view_specs, data, training=False, seed=0)
+    return dataset(index, specs, data, training=False, seed=0)
+
+
+def bar_level(data: DataConfig, letterbox: Letterbox) -> int:
+    """Return the grey value 0..255 of the letterbox bars."""
+    return GREY if letterbox == "released" else BARS[data.bars]
 
 
 def perturb(source: Source, pictures: Pictures) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,105 @@
+"""The paper's suite with one seed against a loop that perturbs and runs the whole model once per condition.
+
+Both sides decode the same pairs once, and compute the same logits; what differs is how often each module is run.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.common import Result, in_turn, publish
+from datasets.index import PairIndex
+from experiments.kinds import RVERNET, Model
+from experiments.robustness.plan import make_plan
+from experiments.robustness.run import bar_level, perturb, pictures_of, run_suite, suite_loader
+from experiments.robustness.suite import Suite, load_suite
+from experiments.runs import RunRecord
+from Off_the_shelfs.config import BackboneConfig
+from RveRNets.config import RveRNetConfig, RveRNetModelConfig
+from utils.batch import normalise
+from utils.devices import make_accelerator
+from utils.sections import DataConfig, TrainConfig
+
+PAIRS, SIDE, CLASSES = 200, 64, ("one", "two")
+SUITE = Path(__file__).parents[1] / "configs" / "suites" / "paper.yaml"
+BACKBONES = ("test_efficientnet", "mobilenetv2_035")
+
+
+def make_pairs(root: Path) -> PairIndex:
+    """Write pairs of noise, 64×48 pixels, a disc cut out of each, and list them."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :SIDE]
+    for number in range(PAIRS):
+        photo = rng.integers(1, 256, (48, SIDE, 3)).astype(np.uint8)
+        disc = ((x - rng.integers(16, 48)) ** 2 + (y - rng.integers(12, 36)) ** 2 < 120)[:, :, None]
+        for view, picture in (("roi", photo * disc), ("extra-roi", photo * ~disc)):
+            folder = root / "test" / view / CLASSES[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / f"{number:04d}.png")
+    return PairIndex.from_tree(root, "test")
+
+
+def make_record(backbone: str, root: Path) -> tuple[RunRecord, Model, Accelerator]:
+    """Return a two-module network that was never trained, as a run."""
+    part = BackboneConfig(name=backbone, pretrained=False)
+    config = RveRNetConfig(
+        data=DataConfig(root=str(root), image_size=SIDE, workers=0),
+        model=RveRNetModelConfig(roi_backbone=part, extra_roi_backbone=part),
+        train=TrainConfig(device="cpu"),
+    )
+    torch.manual_seed(0)
+    model = RVERNET.build(config, len(CLASSES), False).to(memory_format=torch.channels_last).eval()
+    return RunRecord(root, "benchmark", RVERNET, config, CLASSES, {}), model, make_accelerator(config.train)
+
+
+@torch.inference_mode()
+def naive(
+    record: RunRecord, model: Model, index: PairIndex, suite: Suite, accelerator: Accelerator
+) -> dict[str, NDArray[np.float32]]:
+    """Perturb and run the whole model for each condition; the loader is shared, as in the suite's run."""
+    plan = make_plan(suite.conditions, list(model.backbones), suite.seeds)
+    logits = {name: torch.zeros(len(index), len(CLASSES)) for name in plan.uses}
+    fill = bar_level(record.config.data, suite.letterbox)
+    for batch in suite_loader(record, model, index, suite.letterbox, accelerator):
+        pictures = pictures_of(batch, index, accelerator.device, fill, suite.letterbox)
+        with accelerator.autocast():
+            for name, (use,) in plan.uses.items():
+                views = {p.view: normalise(perturb(use[p.view], p)[0], model.view_specs[p.view]) for p in pictures}
+                logits[name][batch.index] = model(views).float()
+    return {name: scores.numpy() for name, scores in logits.items()}
+
+
+def main(repeats: int = 7) -> None:
+    """Print the ratio for two small backbones; the promise is distinct / naive passes + 0.1 of the loop's time."""
+    suite = dataclasses.replace(load_suite(SUITE), seeds=(0,))
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        index = make_pairs(Path(folder))
+        for backbone in BACKBONES:
+            record, model, accelerator = make_record(backbone, Path(folder))
+            outcome = run_suite(record, model, index, suite, accelerator)
+            for name, logits in naive(record, model, index, suite, accelerator).items():
+                assert np.array_equal(outcome.logits[name][0], logits), name
+
+            def ours(record: RunRecord = record, model: Model = model, accelerator: Accelerator = accelerator) -> None:
+                run_suite(record, model, index, suite, accelerator)
+
+            def loop(record: RunRecord = record, model: Model = model, accelerator: Accelerator = accelerator) -> None:
+                naive(record, model, index, suite, accelerator)
+
+            share = outcome.distinct_passes / outcome.naive_passes
+            times = in_turn(ours, loop, repeats)
+            passes = f"{outcome.distinct_passes} of {outcome.naive_passes} module passes"
+            name = f"paper's suite, {backbone} at {SIDE} px, {passes}"
+            results.append(Result(name, "suite", "loop of forwards", *times, target=round(1 / (share + 0.1), 3)))
+    publish("suite", results)
+
+
+if __name__ == "__main__":
+    main()
