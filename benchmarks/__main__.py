@@ -2,6 +2,7 @@
 
 import benchmarks.index
 import benchmarks.preprocess
+import benchmarks.suite
 import benchmarks.train_step
 
 
@@ -10,6 +11,7 @@ def main() -> None:
     benchmarks.index.main()
     benchmarks.preprocess.main()
     benchmarks.train_step.main()
+    benchmarks.suite.main()
 
 
 if __name__ == "__main__":
