@@ -38,6 +38,14 @@ class PValue(float):
 
 
 @dataclass(frozen=True)
+class Block:
+    """A table that was written elsewhere, once for each kind of page, such as one whose cells carry marks."""
+
+    html: str
+    markdown: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a page: a table, paragraphs and pictures under a heading.
 
@@ -48,6 +56,7 @@ class Section:
         notes: paragraphs after the table; what stands between backticks is set as code.
         images: caption and PNG file, embedded in order.
         folded: show the heading alone until it is clicked.
+        block: stands before the table; its HTML is taken as it is.
     """
 
     heading: str = ""
@@ -56,6 +65,7 @@ class Section:
     notes: Sequence[str] = ()
     images: Sequence[tuple[str, Path]] = ()
     folded: bool = False
+    block: Block | None = None
 
 
 def format_score(value: float | None, interval: Sequence[float] | None = None, digits: int = 3) -> str:
@@ -127,6 +137,7 @@ def write_markdown(path: Path, title: str, sections: Sequence[Section]) -> None:
     parts = [f"# {title}"]
     for section in sections:
         parts += [f"## {section.heading}"] if section.heading else []
+        parts += [section.block.markdown] if section.block is not None else []
         parts += [markdown_table(section.rows, section.columns)] if section.rows else []
         parts += section.notes
         parts += [
@@ -138,7 +149,8 @@ def write_markdown(path: Path, title: str, sections: Sequence[Section]) -> None:
 
 
 def _html_section(section: Section) -> str:
-    parts = [_html_table(_Table(section.rows, section.columns))] if section.rows else []
+    parts = [section.block.html] if section.block is not None else []
+    parts += [_html_table(_Table(section.rows, section.columns))] if section.rows else []
     parts += [f"<p>{_prose(note)}</p>" for note in section.notes]
     parts += [_html_figure(caption, image.read_bytes()) for caption, image in section.images]
     heading = html.escape(section.heading)
