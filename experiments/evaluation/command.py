@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 
 from experiments.baselines.rows import baseline_rows
@@ -16,9 +17,10 @@ from experiments.evaluation.comparisons import compare_runs, compare_series
 from experiments.evaluation.notes import passes_line
 from experiments.evaluation.one_run import RunResult, evaluate_run
 from experiments.evaluation.options import RESULTS_FILE, EvaluateOptions
-from experiments.evaluation.page import REPORT_FILE, console_text, write_pages
+from experiments.evaluation.page import REPORT_FILE, VIEWS_FILE, console_text, write_pages
 from experiments.evaluation.plan import Plan, make_plan
 from experiments.evaluation.statistics import over_runs
+from experiments.robustness.picture import save_transformed_views
 from experiments.statistics import minimum_detectable_difference
 from utils.config import parse_config
 from utils.devices import make_accelerator
@@ -28,6 +30,7 @@ from utils.run_directory import describe_environment
 
 SCRIPT = "evaluate.py"
 FLAGS = {"dry_run": "Print what would be computed, and exit."}
+_DRAWN_PAIRS = 3
 _SWITCHES = ("--overwrite", "--baselines")
 
 
@@ -70,6 +73,7 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
             if len(entry["conditions"]) > 1:
                 print(passes_line(entry))
         document = _document(plan, accelerator, results)
+        _draw_views(plan, list(results.values()), folder / VIEWS_FILE)
         write_pages(document, folder)
         write_text(folder / RESULTS_FILE, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return document | {"folder": str(plan.folder)}
@@ -121,6 +125,19 @@ def _document(plan: Plan, accelerator: Accelerator, results: Mapping[str, RunRes
         "notes": plan.notes,
         "environment": describe_environment(SCRIPT, accelerator.device.type) | {"precision": _precision(accelerator)},
     }
+
+
+def _draw_views(plan: Plan, results: Sequence[RunResult], path: Path) -> None:
+    """Draw some pairs under every condition, as the first of the runs with the most views gets them."""
+    if len(plan.suite.conditions) == 1:
+        return
+    chosen = max(range(len(results)), key=lambda place: len(results[place].specs))
+    index, data = plan.indices[chosen], plan.records[chosen].config.data
+    # The squarest photo holds the most patches: where any pair can be permuted, this one can.
+    squarest = int(np.argmax(index.size.min(axis=1) / index.size.max(axis=1)))
+    spread = np.linspace(0, len(index) - 1, _DRAWN_PAIRS + 1).round().astype(int)[:-1]
+    rows = list(dict.fromkeys([squarest, *spread.tolist()]))[:_DRAWN_PAIRS]
+    save_transformed_views(results[chosen].specs, data, index, plan.suite, rows, path)
 
 
 def _series(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

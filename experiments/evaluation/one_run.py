@@ -18,6 +18,7 @@ from experiments.outcome import seeded_predictions_csv
 from experiments.robustness.run import SuiteOutcome, run_suite
 from experiments.robustness.suite import IDENTITY, Condition
 from experiments.runs import RunRecord
+from utils.batch import ViewSpec
 from utils.files import write_text
 from utils.metrics import SCORE_NAMES, predicted_classes
 
@@ -27,10 +28,11 @@ _SAME_SCORE = 0.003  # in top-1: other precision may tip a few pairs
 
 @dataclass(frozen=True)
 class RunResult:
-    """The entry of a run in ``results.json``, and what comparisons need of it."""
+    """The entry of a run in ``results.json``, what comparisons need of it, and what its views are made of."""
 
     entry: dict[str, Any]
     contender: Contender
+    specs: dict[str, ViewSpec]
 
 
 def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Accelerator, folder: Path) -> RunResult:
@@ -54,7 +56,8 @@ def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: A
         batch_size=options.batch_size,
         workers=options.data.workers,
     )
-    sides = {view: spec.size for view, spec in model.view_specs.items()}
+    specs = dict(model.view_specs)
+    sides = {view: spec.size for view, spec in specs.items()}
     del model  # the next one needs its memory
     scored = score_conditions(
         index.label, outcome.logits, index.group, index.classes.ambiguous_indices, resamples=plan.resamples
@@ -87,7 +90,7 @@ def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: A
     }
     correct = predicted_classes(unchanged) == index.label
     contender = Contender(record.name, record.series, record.config.train.seed, scored[IDENTITY], correct)
-    return RunResult(entry, contender)
+    return RunResult(entry, contender, specs)
 
 
 def _conditions(

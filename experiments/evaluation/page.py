@@ -7,7 +7,7 @@ from experiments.evaluation.plots import save_changes, save_severity
 from experiments.evaluation.tables import Document
 from experiments.report import HEADINGS, Section, text_table, write_markdown, write_page
 
-TABLE_FILE, REPORT_FILE = "table.md", "report.html"
+TABLE_FILE, REPORT_FILE, VIEWS_FILE = "table.md", "report.html", "views.png"
 _RUNS_ON_CONSOLE = 3
 _ANALYSED_RUNS = 3  # whose analysis pictures the page holds; those of the others lie in their folders
 _ANALYSIS_PICTURES = {
@@ -31,7 +31,9 @@ def title(document: Document) -> str:
 def write_pages(document: Document, folder: Path) -> None:
     """Draw the plots and write ``table.md`` and ``report.html``."""
     pictures = _pictures(document, folder)
-    sections = [*table_sections(document), Section("Plots", images=pictures)] if pictures else table_sections(document)
+    sections = (
+        [*table_sections(document), Section("Pictures", images=pictures)] if pictures else table_sections(document)
+    )
     sections += _analysis_sections(document, folder)
     write_markdown(folder / TABLE_FILE, title(document), sections)
     write_page(folder / REPORT_FILE, title(document), sections)
@@ -86,6 +88,8 @@ def _pictures(document: Document, folder: Path) -> list[tuple[str, Path]]:
             pictures.append((caption, path))
     if save_changes(document, folder / "conditions.png"):
         pictures.append(("Change under each condition, with 95 % intervals", folder / "conditions.png"))
+    if (folder / VIEWS_FILE).is_file():
+        pictures.append(("What the model sees under each condition", folder / VIEWS_FILE))
     return pictures
 
 

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from experiments.evaluation.tables import Document, series_of_several, shown_scores
 from experiments.figures import BLUE, ORANGE, PALE, PURPLE, VERMILION, draw, elide
 from experiments.report import HEADINGS
-from experiments.robustness.registry import PERTURBATIONS
 from experiments.robustness.suite import IDENTITY
 
 GREEN, SKY = "#009E73", "#56B4E9"
@@ -26,6 +25,17 @@ TITLES = {
     "blur": "Gaussian blur",
     "jpeg": "JPEG compression",
     "brightness": "Brightness",
+}
+LABELS = {
+    "patch": "side of a patch (pixels of a picture of 224)",
+    "dx": "shift to the right (pixels of a picture of 224)",
+    "dy": "shift upwards (pixels of a picture of 224)",
+    "dx_percent": "shift to the right (% of the side)",
+    "dy_percent": "shift upwards (% of the side)",
+    "sd": "standard deviation (grey levels, 0 to 255)",
+    "sigma": "standard deviation (pixels of a picture of 224)",
+    "quality": "JPEG quality, 1 to 100 (lower is stronger)",
+    "factor": "factor on grey levels (1 changes nothing)",
 }
 _ACROSS = 3
 
@@ -77,11 +87,13 @@ def save_severity(document: Document, score: str, path: Path) -> bool:
         for axes, (kind, parameter) in zip(grid.flat, panels, strict=False):
             _severity_panel(axes, models, panels[kind, parameter], score)
             axes.set_title(TITLES.get(kind, kind))
-            axes.set_xlabel(_unit(kind, parameter))
+            axes.set_xlabel(LABELS.get(parameter, parameter.replace("_", " ")))
         for row in grid:
             row[0].set_ylabel(f"{HEADINGS[score]} (1 is perfect)")
         views = dict.fromkeys(point["view"] for points in panels.values() for point in points)
         _legend(figure, models, list(views))
+        if any(point["pixels"] for points in panels.values() for point in points):
+            figure.supxlabel("(… px): pixels used in these pictures", size=8, color=PALE, x=0.99, ha="right")
 
     draw(path, (4.4 * across + 0.4, 3.3 * down + 1.0), fill)
     return True
@@ -146,14 +158,9 @@ def _severity_line(axes: Axes, model: Curve, points: Sequence[Mapping[str, Any]]
         axes.fill_between(x, low, high, color=model.color, alpha=0.10, lw=0)
 
 
-def _unit(kind: str, parameter: str) -> str:
-    unit = PERTURBATIONS[kind].parameters[parameter].unit if kind in PERTURBATIONS else ""
-    return f"{parameter.replace('_', ' ')} ({unit})" if unit else parameter.replace("_", " ")
-
-
 def _tick(value: float, pixels: Mapping[str, float]) -> str:
     used = "/".join(f"{length:.3g}" for length in dict.fromkeys(pixels.values()))
-    return f"{value:g}\n{used} px" if used else f"{value:g}"
+    return f"{value:g}\n({used} px)" if used else f"{value:g}"
 
 
 def _legend(figure: Figure, models: Sequence[Curve], views: Sequence[str]) -> None:

@@ -190,8 +190,11 @@ def _views(run: Mapping[str, Any]) -> str:
 
 
 def _lengths(pixels: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in pixels.items())
+    return ", ".join(f"{name} {value:.3g}" for name, value in pixels.items())
 
 
 def _kept(content: Mapping[str, float]) -> str:
-    return ", ".join(f"{view} {100 * part:.0f} %" for view, part in content.items())
+    parts = {view: f"{100 * part:.0f} %" for view, part in content.items()}
+    if len(set(parts.values())) == 1:
+        return next(iter(parts.values()))
+    return ", ".join(f"{view} {part}" for view, part in parts.items())
