@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from datasets.index import PairIndex
@@ -89,23 +89,23 @@ def save_transformed_views(
     draw(path, (width, height), fill)
 
 
-@dataclass(frozen=True)
 class _Page:
-    """A figure measured in inches from its lower left corner."""
+    """One pair of axes over a whole figure, measured in inches from the lower left corner."""
 
-    figure: Figure
-    width: float
-    height: float
+    def __init__(self, figure: Figure, width: float, height: float) -> None:
+        self.axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+        self.axes.set_axis_off()
 
     def text(self, left: float, bottom: float, text: str, **style: Any) -> None:  # noqa: ANN401  # matplotlib's text properties
         """Write a text."""
-        self.figure.text(left / self.width, bottom / self.height, text, **style)
+        self.axes.text(left, bottom, text, **style)
 
-    def tile(self, left: float, bottom: float) -> Axes:
-        """Return square axes."""
-        return self.figure.add_axes(
-            (left / self.width, bottom / self.height, TILE / self.width, TILE / self.height), xticks=[], yticks=[]
-        )
+    def tile(self, left: float, bottom: float, picture: NDArray[np.uint8], *, changed: bool) -> None:
+        """Draw a square picture with a frame."""
+        extent = (left, left + TILE, bottom, bottom + TILE)
+        self.axes.imshow(picture, interpolation="nearest", extent=extent, aspect="auto")
+        color, width = (BLUE, 1.8) if changed else ("#d8d8d8", 0.6)
+        self.axes.add_patch(Rectangle((left, bottom), TILE, TILE, fill=False, edgecolor=color, linewidth=width))
 
 
 def _bands(conditions: Sequence[Condition], views: Sequence[str], columns: int) -> list[_Band]:
@@ -165,8 +165,6 @@ def _draw_band(page: _Page, band: _Band, index: PairIndex, shown: Shown, top: fl
         for view in band.views:
             page.text(0.1, top - TILE / 2, view, size=7.5, color=PALE, rotation=90, va="center")
             for left, condition in zip(lefts, band.conditions, strict=True):
-                changed = view in condition.inputs
-                axes = page.tile(left, top - TILE)
-                axes.imshow(shown[condition.name, view][pair], interpolation="nearest")
-                axes.spines[:].set(color=BLUE if changed else "#d8d8d8", linewidth=1.8 if changed else 0.6)
+                picture = shown[condition.name, view][pair]
+                page.tile(left, top - TILE, picture, changed=view in condition.inputs)
             top -= TILE + GAP
