@@ -157,7 +157,9 @@ class Explainer:
 
 
 @contextmanager
-def explaining(model: ViewClassifier, method: str = "gradcam", *, least_cells: int = 1) -> Iterator[Explainer]:
+def explaining(
+    model: ViewClassifier, method: str = "gradcam", *, columns: Sequence[int] | None = None, least_cells: int = 1
+) -> Iterator[Explainer]:
     """Make an explainer; the model is in eval mode and its weights take no gradient until the block ends.
 
     Args:

@@ -21,9 +21,9 @@ class ViewMeasures:
         evidence: sum of the positive part of the map over its cells.
         contribution: sum over all cells, those that speak against the class included.
         share: this module's part of the evidence of all modules; NaN where no module has any, or there is one module.
-        blacked_heat: part of the heat that lies on pixels that the cut made black; NaN without heat.
-        blacked_area: the part of the view that these pixels take up.
-        bars_heat: part of the heat on letterbox bars; NaN without heat.
+        blacked_heat: part of the heat on the picture that lies on pixels that the cut made black; NaN without heat.
+        blacked_area: the part of the picture that these pixels take up.
+        bars_heat: part of all heat that lies on letterbox bars, which are not the picture; NaN without heat.
         bars_area: the part of the view that the bars take up.
     """
 
@@ -103,13 +103,16 @@ def measure(
     for view, values in maps.items():
         heat = enlarge(np.maximum(values, 0.0), blacked[view].shape[-1])
         all_heat = heat.sum(axis=(1, 2), dtype=np.float64)
+        on_bars = (heat * outside[view]).sum(axis=(1, 2), dtype=np.float64)
+        on_blacked = (heat * blacked[view]).sum(axis=(1, 2), dtype=np.float64)
+        picture_area = (~outside[view]).sum(axis=(1, 2), dtype=np.float64)
         result[view] = ViewMeasures(
             evidence=sums[view].astype(np.float32),
             contribution=values.sum(axis=(1, 2), dtype=np.float64).astype(np.float32),
             share=_part(sums[view], total) if shared else np.full(len(values), np.nan, np.float32),
-            blacked_heat=_part((heat * blacked[view]).sum(axis=(1, 2), dtype=np.float64), all_heat),
-            blacked_area=blacked[view].mean(axis=(1, 2)).astype(np.float32),
-            bars_heat=_part((heat * outside[view]).sum(axis=(1, 2), dtype=np.float64), all_heat),
+            blacked_heat=_part(on_blacked, all_heat - on_bars),
+            blacked_area=_part(blacked[view].sum(axis=(1, 2), dtype=np.float64), picture_area),
+            bars_heat=_part(on_bars, all_heat),
             bars_area=outside[view].mean(axis=(1, 2)).astype(np.float32),
         )
     return result

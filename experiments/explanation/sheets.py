@@ -15,21 +15,22 @@ from PIL import Image
 from experiments.explanation.measures import enlarge
 from experiments.figures import BLUE, INK, PALE, VERMILION, draw, elide
 
-TILE = 200  # pixels
-OPACITY = 0.6
+TILE = 216  # pixels
+OPACITY = (0.3, 0.8)  # of the map's colour, without heat and at its strongest
 DPI = 110
-_GAP, _LINE, _MARGIN, _FOOT = 8, 17, 16, 46
+_GAP, _LINE, _SMALL, _MARGIN, _FOOT = 8, 17, 13, 16, 46
+_ROW = _LINE + TILE + 2 * _SMALL + 12  # title, pictures, captions
 
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ViewPicture:
-    """One view: pixels uint8 S×S×3, heat h×w in 0..1 on the pair's scale, and the line below it."""
+    """One view: pixels uint8 S×S×3, heat h×w in 0..1 on the pair's scale, and the lines below it."""
 
     pixels: Picture
     heat: NDArray[np.float32]
-    caption: str
+    captions: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ def draw_sheet(path: Path, heading: str, pairs: Sequence[PairPicture], views: Se
     """
     across = min(2, len(pairs))
     block_width = (1 + len(views)) * (TILE + _GAP)
-    row_height = TILE + 2 * _LINE + 4
-    block_height = 2 * _LINE + len(pairs[0].rows) * row_height + 10
+    block_height = _LINE + len(pairs[0].rows) * _ROW + _LINE
     width = across * block_width + (across - 1) * 3 * _GAP + 2 * _MARGIN
     height = _MARGIN + 2 * _LINE + math.ceil(len(pairs) / across) * block_height + _FOOT
     sheet = _Sheet(width, height)
@@ -76,6 +76,40 @@ def draw_sheet(path: Path, heading: str, pairs: Sequence[PairPicture], views: Se
     draw(path, (width / DPI, height / DPI), sheet.fill, dpi=DPI)
 
 
+class SheetWriter:
+    """Collects pairs and draws a sheet whenever there are enough; only the pairs of one sheet are held.
+
+    Attributes:
+        written: heading and file name of each sheet, in order.
+    """
+
+    def __init__(self, folder: Path, per_sheet: int, views: Sequence[str]) -> None:
+        self.written: list[tuple[str, str]] = []
+        self._folder, self._per_sheet, self._views = folder, per_sheet, views
+        self._pairs: list[PairPicture] = []
+        self._heading = self._name = ""
+
+    def add(self, heading: str, name: str, pair: PairPicture) -> str:
+        """Take a pair and return the file name of its sheet; a sheet of one pair carries the pair's ``name``."""
+        if heading != self._heading:
+            self.close()
+        if not self._pairs:
+            suffix = f"_{name}" if self._per_sheet == 1 else ""
+            self._heading, self._name = heading, f"{len(self.written) + 1:04d}{suffix}.png".replace(" ", "_")
+        self._pairs.append(pair)
+        file_name = self._name
+        if len(self._pairs) == self._per_sheet:
+            self.close()
+        return file_name
+
+    def close(self) -> None:
+        """Draw the sheet that is not full."""
+        if self._pairs:
+            draw_sheet(self._folder / self._name, self._heading, self._pairs, self._views)
+            self.written.append((self._heading, self._name))
+            self._pairs = []
+
+
 def overlay(pixels: Picture, heat: NDArray[np.float32], side: int = TILE) -> Picture:
     """Lay a map over a picture in grey: H×W×3 of ``side`` pixels; no heat leaves it dark, much heat makes it glow.
 
@@ -85,9 +119,14 @@ def overlay(pixels: Picture, heat: NDArray[np.float32], side: int = TILE) -> Pic
         side: of the result, in pixels.
     """
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize((side, side), Image.Resampling.BICUBIC))
-    values = enlarge(heat[None], side)[0]
-    colors = 255.0 * mpl.colormaps["inferno"](values)[..., :3]
-    blended: Picture = (OPACITY * colors + (1 - OPACITY) * grey[..., None]).round().clip(0, 255).astype(np.uint8)
+    return _blend(grey, enlarge(heat[None], side)[0])
+
+
+def _blend(grey: NDArray[Any], heat: NDArray[np.float32]) -> Picture:
+    """Mix grey levels H×W (0..255) with the colours of heat H×W (0..1)."""
+    colors = 255.0 * mpl.colormaps["inferno"](heat)[..., :3]
+    opacity = (OPACITY[0] + (OPACITY[1] - OPACITY[0]) * heat)[..., None]
+    blended: Picture = (opacity * colors + (1 - opacity) * grey[..., None]).round().clip(0, 255).astype(np.uint8)
     return blended
 
 
@@ -98,7 +137,7 @@ def _draw_pair(sheet: "_Sheet", pair: PairPicture, left: int, top: int, views: S
     sheet.paste(left, top + 2 * _LINE, np.asarray(photo))
     sheet.text(left, top + 2 * _LINE + TILE + 2, "photo", size=7.5, color=PALE)
     for number, row in enumerate(pair.rows):
-        upper = top + _LINE + number * (TILE + 2 * _LINE + 4)
+        upper = top + _LINE + number * _ROW
         start = left + TILE + _GAP
         color = BLUE if row.right else VERMILION
         sheet.text(start, upper, elide(row.title, 30 * len(views)), size=8.0, color=color, weight="bold")
@@ -108,15 +147,14 @@ def _draw_pair(sheet: "_Sheet", pair: PairPicture, left: int, top: int, views: S
                 continue
             x = start + place * (TILE + _GAP)
             sheet.paste(x, upper + _LINE, overlay(view.pixels, view.heat))
-            sheet.text(x, upper + _LINE + TILE + 2, view.caption, size=7.0)
+            for line, caption in enumerate(view.captions):
+                sheet.text(x, upper + _LINE + TILE + 2 + line * _SMALL, caption, size=7.0)
 
 
 def _draw_scale(sheet: "_Sheet", left: int, top: int) -> None:
     """Draw the colour bar as it looks over black and over mid-grey, which is what the maps lie on."""
-    ramp = np.linspace(0.0, 1.0, 256, dtype=np.float32)
-    colors = 255.0 * mpl.colormaps["inferno"](ramp)[None, :, :3]
-    grey = np.repeat(np.array([[0.0], [110.0]]), 7, axis=0)[..., None]
-    bar = (OPACITY * colors + (1 - OPACITY) * grey).round().astype(np.uint8)
+    heat = np.tile(np.linspace(0.0, 1.0, 256, dtype=np.float32), (14, 1))
+    bar = _blend(np.repeat([0.0, 128.0], 7)[:, None] * np.ones(256), heat)
     sheet.text(left, top, "no evidence", size=7.5)
     sheet.paste(left + 78, top, bar)
     note = "the pair's strongest evidence per area; one scale for all modules of a run"

@@ -124,8 +124,8 @@ def sentences(
         interval = counts and counts["difference_ci"]
         if interval and interval[0] > 0:
             alarms.append(
-                f"{name}: {percent(counts['heat'])} of the heat in {view} lies on pixels that the cut made black, which "
-                f"are {percent(counts['area'])} of the view (difference {points(counts['difference'])} "
+                f"{name}: {percent(counts['heat'])} of the heat in {view} lies on pixels that the cut made black, "
+                f"which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])} "
                 f"[{points(interval[0])}, {points(interval[1])}]): the outline of the food is being read"
             )
     for view, layer in layers.items():

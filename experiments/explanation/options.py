@@ -1,0 +1,104 @@
+"""What ``explain.py`` is asked to do, and where its answer goes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from experiments.explanation.gallery import CLASSES_FILE, PAGE_FILE, SHEETS, SUMMARY_FILE, TABLE_FILE
+from experiments.explanation.maps import check_method
+from utils.errors import ConfigError
+from utils.sections import Device, require
+
+Selection = Literal["first", "random", "all", "wrong", "confidently_wrong", "disagree"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainData:
+    """Which pairs there are.
+
+    Attributes:
+        root: tree of pairs; null takes the one that the first run was trained on.
+        split: folder name of the split; null takes each run's test split.
+    """
+
+    root: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """Options of ``explain.py``.
+
+    Attributes:
+        run: folders of finished runs; each pair gets a row of maps for each.
+        data: which pairs there are.
+        method: gradcam, gradcam++, hirescam, layercam, xgradcam, gradcamelementwise, eigencam or eigengradcam.
+        target: the class that maps speak of: the ``predicted`` one, or the ``truth``.
+        select: which pairs are shown: the ``first``, a ``random`` sample, ``all``, a sample of those that the first
+            run gets ``wrong``, those that it gets wrong with the highest probability (``confidently_wrong``), or
+            those that one of two runs gets right and the other wrong, in both directions (``disagree``).
+        classes: only pairs of these classes; none takes all.
+        keys: exactly these pairs, "split/class/stem".
+        count: pairs shown, for ``disagree`` in each direction.
+        seed: of the samples.
+        least_cells: smallest wanted number of cells on a map's shorter side; 1 takes the last map before pooling,
+            more an earlier layer where the last one is coarser.
+        per_sheet: pairs on one picture; 1 makes a picture per pair.
+        batch_size: pairs per forward pass.
+        out: folder to write; null takes ``<run>/explanations`` of the first run.
+        device: ``auto`` takes a GPU where there is one.
+    """
+
+    run: list[str] = field(default_factory=list)
+    data: ExplainData = field(default_factory=ExplainData)
+    method: str = "gradcam"
+    target: Literal["predicted", "truth"] = "predicted"
+    select: Selection = "random"
+    classes: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    count: int = 24
+    seed: int = 0
+    least_cells: int = 1
+    per_sheet: int = 6
+    batch_size: int = 16
+    out: str | None = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        check_method(self.method)
+        require(self.count >= 1, "count", self.count, "at least 1")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
+        require(1 <= self.least_cells <= 64, "least_cells", self.least_cells, "1 to 64 cells")
+        require(1 <= self.per_sheet <= 40, "per_sheet", self.per_sheet, "1 to 40 pairs")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        if self.keys and self.classes:
+            raise ConfigError("--keys names the pairs already; leave out --classes")
+
+
+def output_folder(options: ExplainOptions, overwrite: bool) -> Path:
+    """Return the folder to fill.
+
+    Raises:
+        ConfigError: it is a file, or not empty; ``overwrite`` allows a folder that holds nothing but explanations.
+    """
+    folder = Path(options.out) if options.out is not None else Path(options.run[0]) / "explanations"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; name a folder")
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in found if name not in (TABLE_FILE, SUMMARY_FILE, PAGE_FILE, CLASSES_FILE, SHEETS)]
+    if foreign:
+        raise ConfigError(
+            f"--out {folder} is not empty and holds what no explanation wrote ({', '.join(foreign[:3])}); name another "
+            f"folder"
+        )
+    if found and not overwrite:
+        raise ConfigError(f"--out {folder} holds earlier explanations; add --overwrite, or name another folder")
+    return folder
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier explanation left in a folder that ``output_folder`` allowed."""
+    for name in (SUMMARY_FILE, PAGE_FILE, TABLE_FILE, CLASSES_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / SHEETS).glob("*.png"):
+        path.unlink()

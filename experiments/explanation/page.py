@@ -1,0 +1,166 @@
+"""The page of a gallery, which links its pictures, and the figure of evidence per class."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.explanation.summary import percent
+from experiments.figures import BLUE, ORANGE, PALE, PURPLE, VERMILION, draw, elide
+from experiments.report import format_score, text_table
+from utils.files import write_text
+
+_MARKS = ((VERMILION, "o"), (BLUE, "s"), (ORANGE, "^"), (PURPLE, "D"))
+
+
+def save_class_shares(runs: Mapping[str, Any], path: Path) -> bool:
+    """Draw each class's mean share of evidence in the surroundings, with its interval; say whether there was any.
+
+    Args:
+        runs: by name, what ``summarise_run`` returns; runs of one view are left out.
+        path: of the PNG.
+    """
+    shown = {name: run["by_class"] for name, run in runs.items() if any(_defined(run["by_class"]))}
+    if not shown:
+        return False
+    order = [row["class"] for row in next(iter(shown.values()))]
+    height = 1.5 + 0.2 * max(4, len(order))
+
+    def fill(figure: Figure) -> None:
+        figure.set_layout_engine("constrained")
+        axes = figure.subplots()
+        for number, (name, rows) in enumerate(shown.items()):
+            offset = 0.24 * (number - (len(shown) - 1) / 2) if len(shown) > 1 else 0.0
+            _draw_run(axes, name, rows, order, number, offset)
+        pairs = {row["class"]: row["pairs"] for row in next(iter(shown.values()))}
+        labels = [f"{elide(name, 28)} ({pairs[name]:,})" for name in order]
+        axes.set_yticks(range(len(order)), labels, fontsize=8)
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("share of the positive evidence that lies in extra_roi (%), mean and 95 % interval")
+        axes.set_title("Which classes lean on their surroundings?", pad=10)
+        axes.grid(visible=True, axis="x", color="#e3e3e3", lw=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        if len(shown) > 1:
+            axes.legend(loc="lower right", frameon=False)
+
+    draw(path, (8.0, height), fill)
+    return True
+
+
+def write_page(path: Path, summary: Mapping[str, Any], sheets: Sequence[tuple[str, str]], classes_file: str) -> None:
+    """Write ``index.html``: what was explained, the means, and links to the sheets beside it.
+
+    Args:
+        path: of the page.
+        summary: content of ``summary.json``.
+        sheets: heading and file name of each sheet.
+        classes_file: name of the figure of evidence per class; left out where it does not exist.
+    """
+    title = f"Explanations of {summary['n_pairs']:,} pairs by {summary['method']}"
+    parts = [f"<h1>{html.escape(title)}</h1>", f"<pre>{html.escape(means_table(summary['runs']))}</pre>"]
+    parts += [f"<p><strong>{html.escape(line)}</strong></p>" for line in summary["alarms"]]
+    parts += [f"<p>{html.escape(line)}</p>" for line in [*_legend(summary), *summary["notes"]]]
+    if (path.parent / classes_file).is_file():
+        parts.append(f'<p><img src="{classes_file}" alt="evidence per class" loading="lazy"></p>')
+    last = ""
+    for heading, name in sheets:
+        if heading != last:
+            parts.append(f"<h2>{html.escape(heading)}</h2>")
+            last = heading
+        source = html.escape(f"sheets/{name}", quote=True)
+        parts.append(f'<p><a href="{source}"><img src="{source}" alt="{source}" loading="lazy"></a></p>')
+    write_text(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)))
+
+
+def means_table(runs: Mapping[str, Any]) -> str:
+    """Return a plain-text table of the means, one row per run and view."""
+    rows = []
+    for name, run in runs.items():
+        for view, share in run["evidence_share"].items():
+            heat = run["heat_on_blacked_out"][view]
+            rows.append(
+                {
+                    "run": name,
+                    "view": view,
+                    "share": format_score(share["mean"], share["mean_ci"]),
+                    "heat": format_score(heat["heat"], heat["heat_ci"]),
+                    "area": format_score(heat["area"]),
+                    "bars": format_score(run["heat_on_bars"][view]["heat"]),
+                    "top1": format_score(run["top1"]),
+                }
+            )
+    headings = {
+        "run": "run",
+        "view": "view",
+        "share": "share of evidence",
+        "heat": "heat on cut-out pixels",
+        "area": "their area",
+        "bars": "heat on bars",
+        "top1": "top-1 here",
+    }
+    return text_table(rows, headings)
+
+
+def _legend(summary: Mapping[str, Any]) -> list[str]:
+    of = "the predicted class" if summary["target"] == "predicted" else "the true class"
+    lines = [
+        f"Maps speak for {of}. Both maps of a pair are divided by one number, its strongest evidence per area, so that "
+        f"modules can be compared. Pixels that the cut made black hold no picture: heat there beyond their share of "
+        f"the area means that the outline is being read. Brackets hold 95 % intervals from a bootstrap over groups."
+    ]
+    if not summary["evidence"]:
+        lines.append(f"{summary['method']} draws principal components, which have no unit: no shares between modules.")
+    return lines
+
+
+def _defined(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    return [row["extra_roi_share"] is not None for row in rows]
+
+
+def _draw_run(
+    axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], order: Sequence[str], number: int, offset: float
+) -> None:
+    color, marker = _MARKS[number % len(_MARKS)]
+    label = name
+    for row in rows:
+        if row["extra_roi_share"] is None:
+            continue
+        place, share = order.index(row["class"]) + offset, 100 * row["extra_roi_share"]
+        if row["extra_roi_share_ci"] is not None:
+            low, high = (100 * value for value in row["extra_roi_share_ci"])
+            axes.plot([low, high], [place, place], color=color, lw=1.4, alpha=0.6)
+        axes.plot([share], [place], color=color, marker=marker, ms=5, ls="", label=label)
+        label = "_"  # one entry in the legend
+    overall = np.mean([row["extra_roi_share"] for row in rows if row["extra_roi_share"] is not None])
+    axes.axvline(100 * float(overall), color=color if number else PALE, lw=0.9, ls=":")
+    axes.text(
+        100 * float(overall), -0.55, f" mean of classes {percent(float(overall))}", size=7, color=PALE, va="bottom"
+    )
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+body {{ margin: 0 auto; max-width: 1320px; padding: 1rem; font: 16px/1.5 system-ui, sans-serif; }}
+p {{ max-width: 60rem; }} p:has(img) {{ max-width: none; }}
+pre {{ overflow-x: auto; font-size: .85rem; }}
+img {{ max-width: 100%; height: auto; background: #fff; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,50 @@
+"""The pixels that explanations are made from: every view of a pair in each frame that some run asks for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.index import PairIndex
+from datasets.loaders import make_loader, resolve_workers
+from datasets.pairs import VIEWS, PairDataset
+from experiments.runs import RunRecord
+from utils.batch import Batch, Interpolation, ViewSpec
+
+
+class Frame(NamedTuple):
+    """How a picture is letterboxed: side in pixels, interpolation, colour of the bars."""
+
+    size: int
+    interpolation: Interpolation
+    bars: str
+
+
+def frames_of(record: RunRecord, specs: Mapping[str, ViewSpec]) -> dict[str, Frame]:
+    """Return the frame of each view of a run."""
+    return {view: Frame(spec.size, spec.interpolation, record.config.data.bars) for view, spec in specs.items()}
+
+
+def load_frames(
+    index: PairIndex, frames: Mapping[Frame, RunRecord], batches: Sequence[NDArray[np.int64]], device_type: str
+) -> Iterator[dict[Frame, Batch]]:
+    """Yield the batches of rows, each in every frame with roi, extra_roi and photo.
+
+    The photo tells which pixels the cut made black, whatever views a run sees.
+
+    Args:
+        index: the pairs.
+        frames: a run for each frame, from whose configuration the bars are read.
+        batches: rows of the index.
+        device_type: ``cuda`` puts batches into page-locked memory.
+    """
+    items = [[(0, row) for row in rows.tolist()] for rows in batches]
+    workers = resolve_workers("auto", sum(map(len, items)), len(frames))
+    loaders = []
+    for frame, record in frames.items():
+        spec = ViewSpec(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation)
+        dataset = PairDataset(index, dict.fromkeys(VIEWS, spec), record.config.data, training=False, seed=0)
+        loaders.append(make_loader(dataset, items, workers=workers, device_type=device_type))
+    for loaded in zip(*loaders, strict=True):
+        yield dict(zip(frames, loaded, strict=True))
