@@ -75,7 +75,7 @@ def save_gallery(index: PairIndex, rows: Sequence[int] | Array, probability: Arr
     pictures = [[_thumbnail(file) for file in index.paths(row)] for row in chosen]
     lines = [range(start, min(start + across, len(chosen))) for start in range(0, len(chosen), across)]
     heights = [max(_shown_size(picture)[1] for place in line for picture in pictures[place]) for line in lines]
-    width = max(across * (2 * _TILE + _GAP) + 2 * _MARGIN - _GAP, 5.6)
+    width = max(across * (2 * _TILE + _GAP) + 2 * _MARGIN - _GAP, 7.0)  # room for the title
     height = _HEAD + sum(heights) + len(lines) * _TEXT + _MARGIN
 
     def fill(figure: Figure) -> None:

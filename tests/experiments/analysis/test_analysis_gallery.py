@@ -45,7 +45,7 @@ def test_figure_grows_with_the_pairs(index: PairIndex, tmp_path: Path, count: in
     with Image.open(tmp_path / "gallery.png") as image:
         width, height = (side / 130 for side in image.size)
         pixels = np.asarray(image.convert("RGB"))
-    assert width == pytest.approx(max(5.6, columns * 3.45 + 0.15), abs=0.02)
+    assert width == pytest.approx(max(7.0, columns * 3.45 + 0.15), abs=0.02)
     # 32×24 pixels, shown 1.55 inches wide.
     assert height == pytest.approx(0.82 + lines * (1.55 * 24 / 32 + 0.72), abs=0.02)
     black = (pixels == 0).all(axis=2).mean()
