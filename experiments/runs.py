@@ -9,6 +9,7 @@ import torch
 
 from datasets.index import PairIndex
 from experiments.kinds import KINDS, Config, Kind, Model
+from utils.batch import image_memory_format
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights
 from utils.config import from_mapping, load_yaml
 from utils.errors import ConfigError, DataError, nearest
@@ -45,7 +46,10 @@ class RunRecord:
         model = self.kind.build(self.config, len(self.classes), False)
         weights = self.path / WEIGHTS_FILE
         load_into(model, load_weights(weights), weights)
-        return model.to(device).eval()
+        # As in training, down to how pictures lie in memory: the run's own logits come out bit for bit.
+        model.to(device)
+        model.to(memory_format=image_memory_format(device))
+        return model.eval()
 
     def columns(self, index: PairIndex) -> list[int]:
         """Return the model's outputs that stand for the classes of an index, in that index's order."""

@@ -167,7 +167,7 @@ def normalised(picture: np.ndarray, model: Model, view: str) -> Tensor:
 
 def test_seeds_and_batches(two_views: tuple[RunRecord, Model], accelerator: Accelerator, tmp_path: Path) -> None:
     record, model = two_views
-    index = load_index(record)
+    index = load_index(record).subset(list(range(0, 20, 2)))
     conditions = """
   noisy: {perturbation: noise, views: each, sd: 20}
   shuffled: {perturbation: permute_patches, views: [roi, extra_roi], patch: 28}
@@ -180,10 +180,10 @@ def test_seeds_and_batches(two_views: tuple[RunRecord, Model], accelerator: Acce
     for name in ("noisy-roi", "shuffled"):
         assert not np.allclose(outcome.logits[name][0], outcome.logits[name][1])
     again = run_suite(record, model, index, chosen, accelerator, batch_size=3, workers=0)
-    part = run_suite(record, model, index.subset([11, 2]), chosen, accelerator)
+    part = run_suite(record, model, index.subset([7, 2]), chosen, accelerator)
     for name, scores in outcome.logits.items():
         assert again.logits[name] == pytest.approx(scores, abs=1e-5)
-        assert part.logits[name] == pytest.approx(scores[:, [11, 2]], abs=1e-5)
+        assert part.logits[name] == pytest.approx(scores[:, [7, 2]], abs=1e-5)
     second = run_suite(record, model, index, dataclasses.replace(chosen, seeds=(5,)), accelerator)
     assert np.array_equal(second.logits["shuffled"][0], outcome.logits["shuffled"][1])
 
