@@ -149,8 +149,8 @@ def _reading_notes(plates: PlatesConfig) -> list[str]:
         "size of the roi, its colours.",
         "RveRNet sees black surroundings in three of ten training pairs (`data.augment.blank_extra_roi`), so that it "
         "learns from the roi what the roi can tell.",
-        "More: `evaluation/report.html` (every condition, calibration, hardest pairs) and `explanations/index.html`, beside "
-        "this page.",
+        "More, beside this page: `evaluation/report.html` (every condition, calibration, hardest pairs) and "
+        "`explanations/index.html`.",
         f"{plates.photos} plates, seed {plates.seed}, purity {plates.purity}; training seed 0.",
     ]
 
