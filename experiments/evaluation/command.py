@@ -63,6 +63,7 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
     for note in plan.notes:
         print(f"note: {note}")
     with _whole_folder(plan.folder) as folder:
+        _draw_views(plan, folder / VIEWS_FILE)
         results: dict[str, RunResult] = {}
         for number, (record, index) in enumerate(zip(plan.records, plan.indices, strict=True), start=1):
             print(f"{record.name} ({number} of {len(plan.records)})", flush=True)
@@ -73,7 +74,6 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
             if len(entry["conditions"]) > 1:
                 print(passes_line(entry))
         document = _document(plan, accelerator, results)
-        _draw_views(plan, list(results.values()), folder / VIEWS_FILE)
         write_pages(document, folder)
         write_text(folder / RESULTS_FILE, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return document | {"folder": str(plan.folder)}
@@ -89,8 +89,9 @@ def plan_lines(plan: Plan) -> list[str]:
         f"conditions  {len(plan.suite.conditions)} of the suite {plan.suite.name}, identity included; perturbation "
         f"seeds {', '.join(map(str, plan.suite.seeds))}; {plan.resamples:,} resamples",
     ]
-    for record, (distinct, naive) in zip(plan.records, plan.passes, strict=True):
-        lines.append(f"run         {record.name}: {distinct} module passes per pair instead of {naive}")
+    for record, design in zip(plan.records, plan.designs, strict=True):
+        saved = f"{design.distinct_passes} module passes per pair instead of {design.naive_passes}"
+        lines.append(f"run         {record.name}: {saved}")
     smallest = minimum_detectable_difference(index.group)
     if smallest is not None:
         lines.append(f"test noise  two runs must differ by about {smallest:.3f} in top-1 to be told apart (80 % power)")
@@ -127,17 +128,17 @@ def _document(plan: Plan, accelerator: Accelerator, results: Mapping[str, RunRes
     }
 
 
-def _draw_views(plan: Plan, results: Sequence[RunResult], path: Path) -> None:
+def _draw_views(plan: Plan, path: Path) -> None:
     """Draw some pairs under every condition, as the first of the runs with the most views gets them."""
     if len(plan.suite.conditions) == 1:
         return
-    chosen = max(range(len(results)), key=lambda place: len(results[place].specs))
+    chosen = max(range(len(plan.records)), key=lambda place: len(plan.designs[place].specs))
     index, data = plan.indices[chosen], plan.records[chosen].config.data
     # The squarest photo holds the most patches: where any pair can be permuted, this one can.
     squarest = int(np.argmax(index.size.min(axis=1) / index.size.max(axis=1)))
     spread = np.linspace(0, len(index) - 1, _DRAWN_PAIRS + 1).round().astype(int)[:-1]
     rows = list(dict.fromkeys([squarest, *spread.tolist()]))[:_DRAWN_PAIRS]
-    save_transformed_views(results[chosen].specs, data, index, plan.suite, rows, path)
+    save_transformed_views(plan.designs[chosen].specs, data, index, plan.suite, rows, path)
 
 
 def _series(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

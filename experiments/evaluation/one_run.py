@@ -18,7 +18,6 @@ from experiments.outcome import seeded_predictions_csv
 from experiments.robustness.run import SuiteOutcome, run_suite
 from experiments.robustness.suite import IDENTITY, Condition
 from experiments.runs import RunRecord
-from utils.batch import ViewSpec
 from utils.files import write_text
 from utils.metrics import SCORE_NAMES, predicted_classes
 
@@ -28,11 +27,10 @@ _SAME_SCORE = 0.003  # in top-1: other precision may tip a few pairs
 
 @dataclass(frozen=True)
 class RunResult:
-    """The entry of a run in ``results.json``, what comparisons need of it, and what its views are made of."""
+    """The entry of a run in ``results.json``, and what comparisons need of it."""
 
     entry: dict[str, Any]
     contender: Contender
-    specs: dict[str, ViewSpec]
 
 
 def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Accelerator, folder: Path) -> RunResult:
@@ -56,8 +54,7 @@ def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: A
         batch_size=options.batch_size,
         workers=options.data.workers,
     )
-    specs = dict(model.view_specs)
-    sides = {view: spec.size for view, spec in specs.items()}
+    sides = {view: spec.size for view, spec in model.view_specs.items()}
     del model  # the next one needs its memory
     scored = score_conditions(
         index.label, outcome.logits, index.group, index.classes.ambiguous_indices, resamples=plan.resamples
@@ -90,7 +87,7 @@ def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: A
     }
     correct = predicted_classes(unchanged) == index.label
     contender = Contender(record.name, record.series, record.config.train.seed, scored[IDENTITY], correct)
-    return RunResult(entry, contender, specs)
+    return RunResult(entry, contender)
 
 
 def _conditions(

@@ -10,9 +10,19 @@ from experiments.robustness.plan import applicable, check_patches
 from experiments.robustness.plan import make_plan as plan_passes
 from experiments.robustness.suite import IDENTITY, Condition, Suite, load_suite
 from experiments.runs import RunRecord, load_index, read_runs
+from utils.batch import ViewSpec
 from utils.errors import DataError
 
 _SHOWN = 3  # names listed of each side of a difference
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a run's model asks of each view, and its module passes per pair: distinct, and in a loop of conditions."""
+
+    specs: dict[str, ViewSpec]
+    distinct_passes: int
+    naive_passes: int
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Plan:
         suite_file: where the suite was read; None for none.
         folder: to be filled.
         resamples: bootstrap resamples behind each interval.
-        passes: for each run, module passes per pair: distinct ones, and those of a loop over the conditions.
+        designs: for each run, its views and what they cost.
         notes: what the user should know of the data, one line each.
     """
 
@@ -40,7 +50,7 @@ class Plan:
     suite_file: Path | None
     folder: Path
     resamples: int
-    passes: list[tuple[int, int]]
+    designs: list[Design]
     notes: list[str]
 
     @property
@@ -63,33 +73,30 @@ def make_plan(options: EvaluateOptions) -> Plan:
     indices = [load_index(record, options.data.root, options.data.split, options.exclude) for record in records]
     for record, index in zip(records[1:], indices[1:], strict=True):
         _refuse_other_pairs(records[0], indices[0], record, index)
-    passes = _check_conditions(records, indices, suite)
+    designs = _designs(records, indices, suite)
     train, notes = _training_pairs(options, records[0], indices[0]) if options.baselines else (None, [])
     changed = sum(condition.name != IDENTITY for condition in suite.conditions)
     resamples = resamples_for(options, changed)
     notes = list(dict.fromkeys([*indices[0].notes, *notes]))
-    return Plan(options, records, indices, train, suite, path, folder, resamples, passes, notes)
+    return Plan(options, records, indices, train, suite, path, folder, resamples, designs, notes)
 
 
-def _check_conditions(
-    records: Sequence[RunRecord], indices: Sequence[PairIndex], suite: Suite
-) -> list[tuple[int, int]]:
-    """Refuse conditions that a run cannot take before any run is computed; return the passes of each run."""
-    seen: list[tuple[object, tuple[int, int]]] = []
-    passes = []
+def _designs(records: Sequence[RunRecord], indices: Sequence[PairIndex], suite: Suite) -> list[Design]:
+    """Refuse conditions that a run cannot take before any run is computed; return the design of each run."""
+    seen: list[tuple[object, Design]] = []
+    designs = []
     for record, index in zip(records, indices, strict=True):
-        design = (record.kind.name, record.config.model, record.config.data)  # alike for the seeds of a series
-        known = [found for other, found in seen if other == design]
-        if not known:
-            model = record.kind.build(record.config, len(record.classes), False)
-            sides = {view: spec.size for view, spec in model.view_specs.items()}
-            conditions, _ = applicable(suite, list(sides))
-            check_patches(conditions, index, sides, suite.letterbox)
-            planned = plan_passes(conditions, list(sides), suite.seeds)
-            known = [(planned.distinct_passes, planned.naive_passes)]
-            seen.append((design, known[0]))
-        passes.append(known[0])
-    return passes
+        settings = (record.kind.name, record.config.model, record.config.data)  # alike for the seeds of a series
+        design = next((known for other, known in seen if other == settings), None)
+        if design is None:
+            specs = dict(record.kind.build(record.config, len(record.classes), False).view_specs)
+            conditions, _ = applicable(suite, list(specs))
+            check_patches(conditions, index, {view: spec.size for view, spec in specs.items()}, suite.letterbox)
+            passes = plan_passes(conditions, list(specs), suite.seeds)
+            design = Design(specs, passes.distinct_passes, passes.naive_passes)
+            seen.append((settings, design))
+        designs.append(design)
+    return designs
 
 
 def _unchanged_only() -> Suite:

@@ -64,7 +64,7 @@ def test_a_change_with_one_seed_is_the_paired_bootstrap_of_two_runs() -> None:
 
 def test_several_seeds_are_averaged_within_each_resample() -> None:
     truth, logits, groups = example(seeds=2)
-    resamples = 20
+    resamples = 12
     scored = score_conditions(truth, logits, groups, AMBIGUOUS, resamples=resamples, seed=5)
     names = np.unique(groups)
     weights = np.concatenate(list(draw_groups(names.size, 3 + 4 * 8, resamples, 5)), axis=1)
