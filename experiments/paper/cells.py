@@ -117,9 +117,9 @@ def _precedence(reason: str) -> int:
 
 
 def _value(table: PaperTable, run: str, column: Column, runs: Runs, seed: int) -> SeedValue:
-    one = _finished(runs, run, column.exclude, seed)
     if column.measure == "count":
-        return _count(one, column, runs, run, seed)
+        return _count(run, column, runs, seed)
+    one = _finished(runs, run, column.exclude, seed)
     if column.measure == "ambiguous_f1" and None in one.foods.values():
         raise MissingError(ABSENT)
     perturbing = any(other.conditions != (IDENTITY,) for other in table.columns)
@@ -134,16 +134,11 @@ def _value(table: PaperTable, run: str, column: Column, runs: Runs, seed: int) -
     return value
 
 
-def _count(one: Finished, column: Column, runs: Runs, run: str, seed: int) -> SeedValue:
-    value = _pairs(one, column)
+def _count(run: str, column: Column, runs: Runs, seed: int) -> SeedValue:
     if column.change == "from_excluded":
-        others = [
-            other for (_, s), other in runs.items() if s == seed and other.plan.base == run and other.plan.exclude
-        ]
-        if not others:
-            raise MissingError(NOT_RUN)
-        value -= _pairs(others[0], column)
-    return SeedValue(value, None)
+        twin = _pairs(_finished(runs, run, column.exclude, seed), column)
+        return SeedValue(_pairs(_finished(runs, run, None, seed), column) - twin, None)
+    return SeedValue(_pairs(_finished(runs, run, column.exclude, seed), column), None)
 
 
 def _pairs(one: Finished, column: Column) -> int:
@@ -155,9 +150,10 @@ def _pairs(one: Finished, column: Column) -> int:
 
 
 def _finished(runs: Runs, run: str, exclude: str | None, seed: int) -> Finished:
-    one = runs.get((_key(run, exclude), seed))
+    one, base = runs.get((_key(run, exclude), seed)), runs.get((run, seed))
     if one is None:
-        raise MissingError(NOT_RUN)
+        impossible = exclude is not None and base is not None and exclude in base.lacking
+        raise MissingError(ABSENT if impossible else NOT_RUN)
     return one
 
 

@@ -56,7 +56,6 @@ def repeat_paper(options: PaperOptions, *, dry_run: bool = False, report_only: b
     folder = Path(options.out) / recipe.name
     for run in planned:
         suite_path(run.suite)
-    impossible: list[str] = []
     if report_only:
         _refuse_empty(folder)
     else:
@@ -73,7 +72,7 @@ def repeat_paper(options: PaperOptions, *, dry_run: bool = False, report_only: b
             _fit_baselines(folder, jobs, options.resamples)
     runs = load_finished(planned, seeds, folder, published, items, options.resamples)
     page, waiting = write_paper_report(
-        ReportInput(folder, published, items, recipe, planned, seeds, runs, impossible, options.resamples)
+        ReportInput(folder, published, items, recipe, planned, seeds, runs, options.resamples)
     )
     print(f"report: {page}" + (f" ({waiting} cells wait for runs)" if waiting else ""))
     return page

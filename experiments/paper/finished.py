@@ -36,6 +36,8 @@ class Finished:
         label: int N, class index of each test pair.
         group: int N.
         foods: for each food that the paper counts, its class index here, None where the data lacks it.
+        lacking: classes that a twin would leave out and that the data does not have.
+        ambiguous: names of the classes that the data declares ambiguous.
         predicted: int N, after training.
         scored: scores by condition, ``after training`` first; the ambiguous group is the paper's two foods.
         evaluation: the run's entry in ``results.json``; None where it was not evaluated.
@@ -47,6 +49,8 @@ class Finished:
     label: NDArray[np.int64]
     group: NDArray[np.int64]
     foods: dict[str, int | None]
+    lacking: frozenset[str]
+    ambiguous: tuple[str, ...]
     predicted: Predictions
     scored: dict[str, ConditionScores]
     evaluation: dict[str, Any] | None
@@ -87,7 +91,7 @@ def _load(
     run: PlannedRun, seed: int, record: RunRecord, published: Published, conditions: set[str], resamples: int
 ) -> Finished:
     with np.load(record.path / "logits.npz") as arrays:
-        label, group, logits = (arrays[key] for key in ("test_label", "test_group", "test"))
+        label, group, logits, ambiguous = (arrays[key] for key in ("test_label", "test_group", "test", "ambiguous"))
     foods: dict[str, int | None] = {}
     for food in published.data["class_counts"]:
         name = published.find_class(food, record.classes)
@@ -105,8 +109,20 @@ def _load(
         present if len(present) == len(foods) else [],
         resamples=resamples,
     )
-    own = predictions[TRAINED][0]
-    return Finished(run, seed, record, label.astype(np.int64), group, foods, own, scored, entry)
+    left_out = published.data["excluded_classes"]
+    return Finished(
+        plan=run,
+        seed=seed,
+        record=record,
+        label=label.astype(np.int64),
+        group=group,
+        foods=foods,
+        lacking=frozenset(name for name in left_out if published.find_class(name, record.classes) is None),
+        ambiguous=tuple(record.classes[index] for index in ambiguous),
+        predicted=predictions[TRAINED][0],
+        scored=scored,
+        evaluation=entry,
+    )
 
 
 def _perturbed(

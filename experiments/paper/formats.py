@@ -35,6 +35,7 @@ _LATEX = {
     "“": "``",
     "”": "''",
 }
+_WIDE = 4  # columns; wider tables are set smaller
 _LATEX_PATTERN = re.compile("|".join(map(re.escape, _LATEX)))
 
 
@@ -107,6 +108,8 @@ def latex_of(table: ReportTable) -> str:
     Best values are ``\textbf``, worst ``\underline``; notes follow below the tabular.
     """
     columns = "ll" + "r" * len(table.columns)
+    wide = len(table.columns) > _WIDE
+    font = "\\scriptsize\n\\setlength{\\tabcolsep}{2pt}" if wide else "\\small"
     head = ["row", "", *(column.heading for column in table.columns)]
     lines = [" & ".join(latex(text) for text in head) + r" \\", r"\hline"]
     for row in table.rows:
@@ -121,7 +124,7 @@ def latex_of(table: ReportTable) -> str:
     body = "\n".join(lines)
     below = "".join(f"\n\\par\\noindent {note}" for note in notes)
     return (
-        f"\\begin{{table}}\n\\caption{{{latex(caption)}}}\n\\label{{tab:paper-{table.name}}}\n\\small\n"
+        f"\\begin{{table}}\n\\caption{{{latex(caption)}}}\n\\label{{tab:paper-{table.name}}}\n{font}\n"
         f"\\begin{{tabular}}{{{columns}}}\n\\hline\n{body}\n\\end{{tabular}}\n\\par\\medskip\\footnotesize{below}\n"
         f"\\end{{table}}\n"
     )

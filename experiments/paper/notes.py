@@ -60,15 +60,21 @@ def _difference(what: str, ours: int | None, theirs: int) -> str:
     return f"{'an unknown number of' if ours is None else f'{ours:,}'} {what} ({theirs:,})"
 
 
-def row_notes(one: Finished, published: Published, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Return the notes that mark a row: other data, other backbones, weights that are not pretrained, other epochs."""
+def row_notes(
+    one: Finished, published: Published, counts: Mapping[str, Mapping[str, int]], stand_ins: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Return the notes that mark a row: other data, other backbones, weights that are not pretrained, other epochs.
+
+    ``stand_ins`` are the ``other_backbones`` of the whole table, so that one note serves all of its rows.
+    """
     notes = []
     differences = data_differences(one, published, counts)
     if differences:
         which = f" of the run without {one.plan.exclude}" if one.plan.exclude else ""
         notes.append(f"Classes and pairs{which} as published: no. Ours (published): {'; '.join(differences)}.")
-    for name, expected in other_backbones(one):
-        notes.append(f"Made with another backbone: {name} in place of {expected}.")
+    if other_backbones(one):
+        listed = "; ".join(f"{name} for {expected}" for name, expected in stand_ins)
+        notes.append(f"Made with other backbones than the paper's: {listed}.")
     if "random" in weights(one).values():
         notes.append("Trained from random weights; the paper's were pretrained on ImageNet-1K.")
     epochs = int(one.record.metrics["epochs"])
@@ -93,19 +99,22 @@ def weights(one: Finished) -> dict[str, str]:
 
 def perturbation_lines(runs: Sequence[Finished], conditions: Sequence[str]) -> list[str]:
     """Say for each condition what was done, in the pixels used, and how much of the content stayed in the picture."""
-    lines = []
+    parts = []
     for condition in conditions:
         entries = [_conditions(one)[condition] for one in runs if condition in _conditions(one)]
         if not entries:
             continue
-        done = "; ".join(
-            dict.fromkeys(f"{what} of {view}" for entry in entries for view, what in entry["inputs"].items())
+        done = " and ".join(
+            dict.fromkeys(f"{what} on {view}" for entry in entries for view, what in entry["inputs"].items())
         )
-        pixels = "; ".join(dict.fromkeys(_pixels(entry["pixels"]) for entry in entries))
+        pixels = " or ".join(dict.fromkeys(_pixels(entry["pixels"]) for entry in entries))
         kept = [fraction for entry in entries for fraction in entry["content_kept"].values()]
         share = f", {100 * sum(kept) / len(kept):.0f} % of the content kept" if kept else ""
-        lines.append(f"`{condition}`: {done}, here {pixels}{share}.")
-    return lines
+        parts.append(f"`{condition}` is {done}, here {pixels}{share}")
+    if not parts:
+        return []
+    suites = " and ".join(dict.fromkeys(one.plan.suite for one in runs if one.evaluation is not None))
+    return [f"Conditions of the suite {suites}, distances as written for 224 pixels: {'; '.join(parts)}."]
 
 
 def _conditions(one: Finished) -> dict[str, Any]:

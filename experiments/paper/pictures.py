@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.figures import BLUE, ORANGE, PALE, PURPLE, VERMILION, draw
+from experiments.figures import BLUE, ORANGE, PALE, PURPLE, VERMILION, draw, elide
 from experiments.paper.finished import Finished
 from utils.run_directory import RunDirectory
 
@@ -17,7 +17,7 @@ Curve = list[tuple[int, float]]
 _COLORS = (BLUE, ORANGE, VERMILION, PURPLE)
 # By what a run sees: dash and marker.
 _STYLES = {"roi": ("--", "o", "ROI only"), "extra_roi": (":", "s", "extra-ROI only"), "both": ("-", "^", "both")}
-_PANELS = {"macro_f1": "F1, all classes", "ambiguous_f1": "F1, ambiguous classes"}
+_PANELS = {"macro_f1": "F1, all classes", "ambiguous_f1": "F1, ambiguous classes only"}
 
 
 def curves_of(runs: Sequence[Finished]) -> dict[str, Curve]:
@@ -63,6 +63,12 @@ def save_epoch_curves(labelled: Mapping[str, Sequence[Finished]], path: Path) ->
                 dash, marker, _ = _STYLES[_sees(labelled[label])]
                 _draw_curve(axes, found[name], label, color, dash, marker)
             _finish(axes, title)
+        top = max(score for found in curves.values() for curve in found.values() for _, score in curve)
+        panels[0].set_ylim(-0.02, min(1.02, max(0.2, 1.1 * top)))  # shared by both
+        foods = ", ".join(dict.fromkeys(name for runs in labelled.values() for one in runs for name in one.ambiguous))
+        panels[1].set_title(
+            f"{_PANELS['ambiguous_f1']}: {elide(foods, 50)}" if foods else _PANELS["ambiguous_f1"], pad=10
+        )
         panels[0].set_ylabel("F1 on the test split (1 is perfect)")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)
@@ -72,6 +78,8 @@ def save_epoch_curves(labelled: Mapping[str, Sequence[Finished]], path: Path) ->
 
 
 def _draw_curve(axes: Axes, curve: Curve, label: str, color: str, dash: str, marker: str) -> None:
+    if not curve:
+        return
     x, y = [epoch for epoch, _ in curve], [score for _, score in curve]
     fill = "white" if dash != "-" else color
     axes.plot(x, y, dash, color=color, marker=marker if len(x) <= 40 else "", ms=5, mfc=fill, lw=1.7, label=label)
@@ -81,12 +89,11 @@ def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, pad=10)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    axes.set_ylim(0, 1.02)
     axes.margins(x=0.06)
     axes.grid(visible=True, color="#e3e3e3", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if not axes.lines or not any(len(line.get_xdata()) for line in axes.lines):  # type: ignore[arg-type]  # an array
+    if not axes.has_data():
         axes.text(0.5, 0.5, "not in this data", transform=axes.transAxes, ha="center", color=PALE)
 
 

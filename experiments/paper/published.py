@@ -117,13 +117,16 @@ class Overlap:
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """A figure that is repeated: ``overlap`` counts pairs, ``curve`` draws scores against epochs."""
+    """A figure that is repeated: ``overlap`` counts pairs, ``curve`` draws scores against epochs.
+
+    ``curves`` are (label, run).
+    """
 
     name: str
     kind: Literal["overlap", "curve"]
     title: str
     rows: tuple[Overlap, ...] = ()
-    runs: tuple[str, ...] = ()
+    curves: tuple[tuple[str, str], ...] = ()
     remarks: tuple[Remark, ...] = ()
 
 
@@ -175,7 +178,8 @@ class Published:
                 found |= {(run, column.exclude) for run in runs for column in table.columns}
             else:
                 figure = self.figures[item]
-                shown = {*figure.runs, *(run for row in figure.rows for run in (*row.right, *row.wrong))}
+                shown = {run for row in figure.rows for run in (*row.right, *row.wrong)}
+                shown |= {run for _, run in figure.curves}
                 found |= {(run, None) for run in shown}
         return found
 
@@ -270,7 +274,7 @@ def _figure(entry: dict[str, Any]) -> PaperFigure:
         kind=entry["kind"],
         title=str(entry["title"]),
         rows=rows,
-        runs=tuple(entry.get("runs", ())),
+        curves=tuple((str(curve["label"]), str(curve["run"])) for curve in entry.get("curves", [])),
         remarks=_remarks(entry),
     )
 

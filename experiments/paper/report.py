@@ -39,7 +39,6 @@ class ReportInput:
         planned: the runs that they need.
         seeds: training seeds asked for.
         runs: those that are finished.
-        impossible: a line for each run that this data cannot have.
         resamples: behind each interval.
     """
 
@@ -50,7 +49,6 @@ class ReportInput:
     planned: Sequence[PlannedRun]
     seeds: Sequence[int]
     runs: Runs
-    impossible: Sequence[str]
     resamples: int
 
 
@@ -63,7 +61,7 @@ def write_paper_report(given: ReportInput) -> tuple[Path, int]:
     folder.mkdir(parents=True, exist_ok=True)
     counts = load_train_counts(given.folder)
     tables = [
-        build_table(given.published.tables[item], given.published, given.runs, given.seeds, counts)
+        build_table(given.published.tables[item], given.published, given.runs, given.seeds, counts, given.resamples)
         for item in given.items
         if item in given.published.tables
     ]
@@ -86,28 +84,42 @@ def write_paper_report(given: ReportInput) -> tuple[Path, int]:
 def _introduction(
     given: ReportInput, tables: Sequence[ReportTable], counts: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
-    finished = len({key for key, _ in given.runs})
+    impossible = _impossible(given)
+    finished = {key for key, _ in given.runs}
     same = [not data_differences(one, given.published, counts) for one in given.runs.values()]
     seeds = ", ".join(map(str, given.seeds))
+    roots = " and ".join(dict.fromkeys(one.record.config.data.root for one in given.runs.values())) or "none yet"
+    devices = " and ".join(dict.fromkeys(one.record.config.train.device for one in given.runs.values())) or "none yet"
+    files = " and ".join(f"`{file}`" for file in dict.fromkeys(given.recipe.configs.values()))
     lines = [
-        f"Published values: {given.published.source}. {finished} of {len(given.planned)} runs are finished under the "
-        f"recipe `{given.recipe.name}`, training seeds asked for: {seeds}.",
+        f"Published values: {given.published.source}. Ours: recipe `{given.recipe.name}` ({files}), training seeds "
+        f"{seeds}, "
+        f"data {roots}, device {devices}; {len(finished)} of {len(given.planned) - len(impossible)} runs are finished.",
         "Each row has three lines: what the paper prints, ours with its 95 % interval in brackets, and ours less the "
-        "paper's. Top-1 is in percent and its changes in points, F1 is a fraction of 1, Table 8 counts pairs.",
+        "paper's. Top-1 is in percent and its changes in points; F1 is a fraction of 1; Table 8 counts pairs.",
         f"Intervals come from a bootstrap over groups of test pairs ({given.resamples:,} resamples); of several "
-        f"training seeds the mean stands with Student's t-interval over them. The published values have no interval, "
-        f"so the third line cannot be tested; rows of ours are compared with each other below each table.",
-        f"Best values of a column are bold, worst underlined, on either side for itself: {given.published.marks}.",
+        f"training "
+        f"seeds the mean stands with Student's t-interval over them. The published values have no interval, so the "
+        f"third "
+        f"line cannot be tested; rows of ours are compared with each other below each table.",
+        f"The best value of a column is bold and the worst underlined, on either side for itself "
+        f"({given.published.marks}); "
+        f"on our side among the rows that are there.",
     ]
     if same:
-        verdict = "yes" if all(same) else "no" if not any(same) else "not of every run, see the list of runs below"
+        verdict = "yes" if all(same) else "no" if not any(same) else "of some runs only, see the list of runs below"
         lines.append(f"Classes and pairs as published: {verdict}.")
     waiting = unfinished(tables)
     if waiting:
         lines.append(f"{waiting} cells wait for runs; the same command goes on with them.")
-    if given.impossible:
-        lines.append(f"Not possible with this data: {'; '.join(given.impossible)}.")
+    if impossible:
+        lines.append(f"Not possible with this data, which lacks the class to leave out: {', '.join(impossible)}.")
     return [*lines, *given.published.remarks]
+
+
+def _impossible(given: ReportInput) -> list[str]:
+    lacking = {name for one in given.runs.values() for name in one.lacking}
+    return [run.key for run in given.planned if run.exclude in lacking]
 
 
 def _table_sections(table: ReportTable, baselines: Rows | str) -> list[Section]:
@@ -122,7 +134,11 @@ def _table_sections(table: ReportTable, baselines: Rows | str) -> list[Section]:
         return [main, Section(notes=[baselines])]
     columns = {"model": "baseline without a network", "macro_f1": "F1, all classes"}
     columns["ambiguous_f1"] = "F1, ambiguous classes"
-    notes = ["The same test pairs: a claim that context helps must beat the rows that see no pixel of it."]
+    notes = [
+        "The same test pairs. A claim that context helps must beat the label-only row, which knows the names of the "
+        "other "
+        "foods in the photo and sees no pixel."
+    ]
     notes += [f"{row['model']}: {row['note']}." for row in baselines if row.get("note")]
     return [main, Section(rows=baselines, columns=columns, notes=notes)]
 
@@ -152,18 +168,18 @@ def _figure_section(figure: PaperFigure, given: ReportInput, folder: Path) -> Se
             notes.append("Ours: mean over training seeds.")
         return Section(heading, rows, columns, notes)
     path = folder / f"{figure.name}.png"
-    labelled = {_curve_label(run): _of_key(given.runs, run) for run in figure.runs}
+    labelled = {label: _of_key(given.runs, run) for label, run in figure.curves}
     missing = [label for label, runs in labelled.items() if not runs]
     drawn = save_epoch_curves({label: runs for label, runs in labelled.items() if runs}, path)
+    stand_ins = dict.fromkeys(pair for runs in labelled.values() for one in runs for pair in other_backbones(one))
+    if stand_ins:
+        listed = "; ".join(f"{name} for {expected}" for name, expected in stand_ins)
+        notes.append(f"Made with other backbones than the paper's: {listed}.")
     if missing:
         notes.append(f"Not run: {'; '.join(missing)}.")
     if not drawn:
         notes.append("No finished run was scored after each of its epochs.")
     return Section(heading, notes=notes, images=[(figure.title, path)] if drawn else [])
-
-
-def _curve_label(run: str) -> str:
-    return run.replace("extra_roi_", "extra-ROI only: ").replace("roi_", "ROI only: ").replace("_", " + ")
 
 
 def overlap_rows(figure: PaperFigure, given: ReportInput) -> Rows:
@@ -223,7 +239,8 @@ def _runs_section(given: ReportInput, counts: Mapping[str, Mapping[str, int]]) -
                 "ambiguous_f1_ci": test["ambiguous_f1_ci"],
             }
         )
-    missing = [run.key for run in given.planned if not any(key == run.key for key, _ in given.runs)]
+    known = {*(key for key, _ in given.runs), *_impossible(given)}
+    missing = [run.key for run in given.planned if run.key not in known]
     notes = ["All scores here are fractions of 1; the ambiguous classes are those that the data declare."]
     if missing:
         notes.append(f"Not run: {', '.join(missing)}.")

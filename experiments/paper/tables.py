@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from experiments.paper.cells import Cell, Runs, Verdict, compare_rows, make_cell
+from experiments.paper.cells import SIGNIFICANT, Cell, Runs, Verdict, compare_rows, make_cell
 from experiments.paper.finished import Finished
 from experiments.paper.grid import WITHOUT
-from experiments.paper.notes import perturbation_lines, row_notes
+from experiments.paper.notes import other_backbones, perturbation_lines, row_notes
 from experiments.paper.published import IDENTITY, Column, PaperRow, PaperTable, Published
 from experiments.report import Change, format_score
 
@@ -93,6 +93,7 @@ def build_table(
     runs: Runs,
     seeds: Sequence[int],
     counts: Mapping[str, Mapping[str, int]],
+    resamples: int,
 ) -> ReportTable:
     """Set a published table beside our runs.
 
@@ -102,14 +103,21 @@ def build_table(
         runs: our finished runs.
         seeds: training seeds that count.
         counts: class counts of training pairs by their fingerprint.
+        resamples: behind the runs' scores.
     """
     places = [(row, column) for row in table.rows for column in table.columns]
     cells = {(row.name, column.key): make_cell(table, row, column, runs, seeds) for row, column in places}
+    everything = [one for row in table.rows for one in _runs_behind(table, row, runs)]
+    stand_ins = list(dict.fromkeys(pair for one in everything for pair in other_backbones(one)))
     letters = _Letters()
     shown = _shown_cells(table, cells)
     rows = []
     for row in table.rows:
-        notes = [note for one in _runs_behind(table, row, runs) for note in row_notes(one, published, counts)]
+        behind = _runs_behind(table, row, runs)
+        notes = [note for one in behind for note in row_notes(one, published, counts, stand_ins)]
+        finished = sorted({one.seed for one in behind})
+        if finished and finished != sorted(seeds):
+            notes.append(f"Finished for the training seeds {', '.join(map(str, finished))} alone.")
         row_letters = letters.of([*notes, *(remark.text for remark in table.remarks_on(row))])
         line = []
         for column in table.columns:
@@ -119,7 +127,6 @@ def build_table(
     remarks = [remark.text for remark in table.remarks_on()]
     remarks += [f"{c.heading}: {remark.text}" for c in table.columns for remark in table.remarks_on(column=c)]
     conditions = dict.fromkeys(name for column in table.columns for name in column.conditions if name != IDENTITY)
-    everything = [one for row in table.rows for one in _runs_behind(table, row, runs)]
     return ReportTable(
         name=table.name,
         title=table.title,
@@ -127,7 +134,7 @@ def build_table(
         rows=tuple(rows),
         notes=tuple((letter, text) for text, letter in letters.known.items()),
         remarks=(*remarks, *perturbation_lines(everything, list(conditions))),
-        sentences=tuple(_sentences(table, compare_rows(table, cells))),
+        sentences=tuple(_sentences(table, compare_rows(table, cells), resamples)),
         baselines=table.baselines,
     )
 
@@ -192,25 +199,36 @@ def _difference_text(value: float | None, cell: Cell, column: Column, *, compare
     return format_score(Change(cell.value - value), None, column.digits)
 
 
-def _sentences(table: PaperTable, verdicts: Sequence[Verdict]) -> list[str]:
+def _sentences(table: PaperTable, verdicts: Sequence[Verdict], resamples: int) -> list[str]:
+    """Return what was compared and how, a sentence for each difference inside the noise, and the others together."""
     if not verdicts:
         return []
-    number = len(verdicts)
-    chosen = "that the table is there to compare" if table.claims else "best and second best of ours in each column"
-    how = "paired bootstrap over groups" + (", and over training seeds" if max(v.seeds for v in verdicts) > 1 else "")
-    tests = "1 comparison" if number == 1 else f"{number} comparisons, p adjusted by Holm for all of them"
-    return [f"Rows compared ({chosen}): {tests}; {how}.", *map(_sentence, verdicts)]
+    chosen = (
+        "those that the table sets against each other" if table.claims else "our best and second best of each column"
+    )
+    by_seeds = ", and over training seeds" if max(verdict.seeds for verdict in verdicts) > 1 else ""
+    least = min(1.0, 2 * len(verdicts) / (resamples + 1))
+    hopeless = ", so none can be significant: raise --resamples" if least > SIGNIFICANT else ""
+    number = "1 comparison" if len(verdicts) == 1 else f"{len(verdicts)} comparisons"
+    lines = [
+        f"Rows of ours compared ({chosen}): {number}, paired bootstrap over groups of the same test pairs{by_seeds}; "
+        f"p is "
+        f"two-sided and adjusted by Holm for the table, and cannot fall below {least:.3f}{hopeless}."
+    ]
+    lines += [f"Inside the noise: {_compared(verdict)}." for verdict in verdicts if verdict.inside_noise]
+    beyond = [_compared(verdict) for verdict in verdicts if not verdict.inside_noise]
+    return [*lines, f"More than noise: {'; '.join(beyond)}."] if beyond else lines
 
 
-def _sentence(verdict: Verdict) -> str:
-    """Return one comparison in plain words; both values are ours."""
+def _compared(verdict: Verdict) -> str:
+    """Return one comparison in words; both values are ours."""
     column, compared = verdict.column, verdict.comparison
     digits = column.digits
     difference = format_score(Change(compared.difference), compared.interval, digits)
-    values = f"{compared.a:.{digits}f} against {compared.b:.{digits}f}"
-    p = "undefined" if verdict.p_holm is None else f"{verdict.p_holm:.3f}"
-    text = f"{column.heading}: {verdict.a} and {verdict.b} differ by {difference} ({values}), p {p} after Holm"
+    values = [format_score(Change(x) if column.change else x, None, digits) for x in (compared.a, compared.b)]
+    p = "p undefined" if verdict.p_holm is None else f"p {verdict.p_holm:.3f}"
+    text = f"{verdict.a} ({values[0]}) against {verdict.b} ({values[1]}) in '{column.heading}', {difference}, {p}"
     if verdict.over_seeds is not None:
         low, high = (f"{end:+.{digits}f}" for end in verdict.over_seeds)
         text += f", over {verdict.seeds} training seeds [{low}, {high}]"
-    return f"{text}: {'inside the noise' if verdict.inside_noise else 'more than noise'}."
+    return text
