@@ -51,6 +51,25 @@ def pair_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_runs(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs of one epoch: ``both``, seeds 0 and 1 of two views; ``roi``, one view, validation split."""
+    from experiments.commands import train_command  # here, since the tests of preprocessing need no torch
+    from experiments.kinds import OFF_THE_SHELF, RVERNET
+
+    folder = tmp_path_factory.mktemp("runs")
+    shared = ["--data.root", str(pair_tree), "--data.image_size", "32", "--data.workers", "0", "--train.device", "cpu"]
+    shared += ["--train.epochs", "1", "--train.batch_size", "16", "--eval.resamples", "100"]
+    two = ["--run.dir", str(folder / "both"), "--train.seeds", "0,1"]
+    for view, name in (("roi", "test_efficientnet"), ("extra_roi", "test_vit")):
+        two += [f"--model.{view}_backbone.name", name, f"--model.{view}_backbone.pretrained", "false"]
+    train_command(RVERNET, [*shared, *two])
+    one = ["--model.backbone.name", "test_efficientnet", "--model.backbone.pretrained", "false"]
+    one += ["--data.validation_fraction", "0.3", "--run.dir", str(folder / "roi")]
+    train_command(OFF_THE_SHELF, [*shared, *one])
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data that ``RVERNET_DATA`` names."""
     folder = os.environ.get("RVERNET_DATA")
