@@ -1,5 +1,6 @@
 """Run every benchmark: python -m benchmarks."""
 
+import benchmarks.bootstrap
 import benchmarks.index
 import benchmarks.preprocess
 import benchmarks.suite
@@ -12,6 +13,7 @@ def main() -> None:
     benchmarks.preprocess.main()
     benchmarks.train_step.main()
     benchmarks.suite.main()
+    benchmarks.bootstrap.main()
 
 
 if __name__ == "__main__":
