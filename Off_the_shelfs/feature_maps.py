@@ -141,7 +141,8 @@ def _reached(features: Tensor, candidates: Sequence[tuple[SpatialLayer, Tensor]]
         return []
     # Random directions, since sums can be constant: a layer norm's output sums to its bias.
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1)).to(features)
-    gradients = torch.autograd.grad((features * weights).sum(), outputs, allow_unused=True)
+    with torch.enable_grad():
+        gradients = torch.autograd.grad((features * weights).sum(), outputs, allow_unused=True)
     return [
         gradient is not None and bool(layer.to_map(gradient).count_nonzero())
         for (layer, _), gradient in zip(candidates, gradients, strict=True)

@@ -13,6 +13,7 @@ from experiments.explanation.selection import select
 from experiments.runs import RunRecord, load_index, read_runs
 from utils.config import parse_config
 from utils.devices import resolve_device
+from utils.errors import ConfigError
 
 FLAGS = {"overwrite": "Replace the explanations that the folder holds."}
 
@@ -27,7 +28,7 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
     options, flags = parse_config(ExplainOptions, argv, program="explain.py", flags=FLAGS)
     records = read_runs(options.run)
     folder = output_folder(options, flags["overwrite"])
-    device = torch.device(resolve_device(options.device))
+    device = _device(options)
     index = _common_index(options, records)
     sections, notes = select(options, records, index)
     clear(folder)
@@ -44,6 +45,13 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
         print(line)
     print(f"{summary['n_pairs']:,} pairs: {folder / PAGE_FILE}")
     return summary
+
+
+def _device(options: ExplainOptions) -> torch.device:
+    try:
+        return torch.device(resolve_device(options.device))
+    except ConfigError as error:  # it speaks of the training section
+        raise ConfigError(str(error).replace("--train.", "--").replace("train.", "--")) from None
 
 
 def _common_index(options: ExplainOptions, records: list[RunRecord]) -> PairIndex:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from datasets.index import PairIndex
+from experiments.explanation.lettering import Picture
 from experiments.explanation.maps import WITHOUT_EVIDENCE, Explainer, explaining
 from experiments.explanation.measures import ViewMeasures, bars, blacked_out, measure, one_scale
 from experiments.explanation.pictures import Frame, frames_of
-from experiments.explanation.sheets import Picture, RunRow, ViewPicture
+from experiments.explanation.sheets import RunRow, ViewPicture
 from experiments.explanation.summary import percent
 from experiments.kinds import Model
 from experiments.runs import RunRecord

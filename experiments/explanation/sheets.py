@@ -8,20 +8,18 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from experiments.explanation.lettering import Picture, Sheet
 from experiments.explanation.measures import enlarge
-from experiments.figures import BLUE, INK, PALE, VERMILION, draw, elide
+from experiments.figures import BLUE, INK, PALE, VERMILION
+from utils.files import write_atomic
 
 TILE = 216  # pixels
 OPACITY = (0.3, 0.8)  # of the map's colour, without heat and at its strongest
-DPI = 110
 _GAP, _LINE, _SMALL, _MARGIN, _FOOT = 8, 17, 13, 16, 46
 _ROW = _LINE + TILE + 2 * _SMALL + 12  # title, pictures, captions
-
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -66,14 +64,14 @@ def draw_sheet(path: Path, heading: str, pairs: Sequence[PairPicture], views: Se
     block_height = _LINE + len(pairs[0].rows) * _ROW + _LINE
     width = across * block_width + (across - 1) * 3 * _GAP + 2 * _MARGIN
     height = _MARGIN + 2 * _LINE + math.ceil(len(pairs) / across) * block_height + _FOOT
-    sheet = _Sheet(width, height)
-    sheet.text(_MARGIN, _MARGIN, elide(heading, width // 8), size=9.5, weight="bold")
+    sheet = Sheet(width, height)
+    sheet.text(_MARGIN, _MARGIN, heading, size=15, color=INK, bold=True, room=width - 2 * _MARGIN)
     for number, pair in enumerate(pairs):
         line, column = divmod(number, across)
         left = _MARGIN + column * (block_width + 3 * _GAP)
         _draw_pair(sheet, pair, left, _MARGIN + 2 * _LINE + line * block_height, views)
     _draw_scale(sheet, _MARGIN, height - _FOOT + 6)
-    draw(path, (width / DPI, height / DPI), sheet.fill, dpi=DPI)
+    write_atomic(path, lambda temporary: sheet.image.save(temporary, "PNG", compress_level=3), durable=False)
 
 
 class SheetWriter:
@@ -130,17 +128,17 @@ def _blend(grey: NDArray[Any], heat: NDArray[np.float32]) -> Picture:
     return blended
 
 
-def _draw_pair(sheet: "_Sheet", pair: PairPicture, left: int, top: int, views: Sequence[str]) -> None:
-    sheet.text(left, top, elide(pair.title, 34), size=9.0, weight="bold")
-    sheet.text(left, top + _LINE, elide(pair.key, 42), size=7.0, color=PALE)
+def _draw_pair(sheet: Sheet, pair: PairPicture, left: int, top: int, views: Sequence[str]) -> None:
+    sheet.text(left, top - 4, pair.title, size=14, color=INK, bold=True, room=TILE)
+    sheet.text(left, top + _LINE, pair.key, size=11, color=PALE, room=TILE)
     photo = Image.fromarray(pair.photo).resize((TILE, TILE), Image.Resampling.BICUBIC)
     sheet.paste(left, top + 2 * _LINE, np.asarray(photo))
-    sheet.text(left, top + 2 * _LINE + TILE + 2, "photo", size=7.5, color=PALE)
+    sheet.text(left, top + 2 * _LINE + TILE + 2, "photo", size=11, color=PALE)
     for number, row in enumerate(pair.rows):
         upper = top + _LINE + number * _ROW
         start = left + TILE + _GAP
-        color = BLUE if row.right else VERMILION
-        sheet.text(start, upper, elide(row.title, 30 * len(views)), size=8.0, color=color, weight="bold")
+        color, room = BLUE if row.right else VERMILION, len(views) * (TILE + _GAP) - _GAP
+        sheet.text(start, upper, row.title, size=12, color=color, bold=True, room=room)
         for place, name in enumerate(views):
             view = row.views.get(name)
             if view is None:
@@ -148,39 +146,16 @@ def _draw_pair(sheet: "_Sheet", pair: PairPicture, left: int, top: int, views: S
             x = start + place * (TILE + _GAP)
             sheet.paste(x, upper + _LINE, overlay(view.pixels, view.heat))
             for line, caption in enumerate(view.captions):
-                sheet.text(x, upper + _LINE + TILE + 2 + line * _SMALL, caption, size=7.0)
+                sheet.text(x, upper + _LINE + TILE + 2 + line * _SMALL, caption, size=11, color=INK, room=TILE)
 
 
-def _draw_scale(sheet: "_Sheet", left: int, top: int) -> None:
+def _draw_scale(sheet: Sheet, left: int, top: int) -> None:
     """Draw the colour bar as it looks over black and over mid-grey, which is what the maps lie on."""
     heat = np.tile(np.linspace(0.0, 1.0, 256, dtype=np.float32), (14, 1))
     bar = _blend(np.repeat([0.0, 128.0], 7)[:, None] * np.ones(256), heat)
-    sheet.text(left, top, "no evidence", size=7.5)
-    sheet.paste(left + 78, top, bar)
+    sheet.text(left, top, "no evidence", size=12, color=INK)
+    sheet.paste(left + 84, top, bar)
     note = "the pair's strongest evidence per area; one scale for all modules of a run"
-    sheet.text(left + 78 + 256 + _GAP, top, note, size=7.5)
+    sheet.text(left + 84 + 256 + _GAP, top, note, size=12, color=INK)
     legend = "prediction in blue: right; in red: wrong. Upper half of the bar: over black; lower half: over grey"
-    sheet.text(left, top + _LINE, legend, size=7.0, color=PALE)
-
-
-class _Sheet:
-    """A white canvas with pictures and lines of text at places given in pixels from the upper left corner."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._canvas: Picture = np.full((height, width, 3), 255, dtype=np.uint8)
-        self._texts: list[tuple[float, float, str, dict[str, Any]]] = []
-
-    def paste(self, left: int, top: int, picture: Picture) -> None:
-        height, width = picture.shape[:2]
-        self._canvas[top : top + height, left : left + width] = picture
-
-    def text(
-        self, left: float, top: float, text: str, *, size: float, color: str = INK, weight: str = "normal"
-    ) -> None:
-        self._texts.append((left, top, text, {"size": size, "color": color, "weight": weight}))
-
-    def fill(self, figure: Figure) -> None:
-        height, width = self._canvas.shape[:2]
-        figure.figimage(self._canvas, origin="upper")
-        for left, top, text, style in self._texts:
-            figure.text(left / width, 1 - top / height, text, va="top", **style)
+    sheet.text(left, top + _LINE + 3, legend, size=11, color=PALE)
