@@ -1,6 +1,7 @@
 """Run every benchmark: python -m benchmarks."""
 
 import benchmarks.bootstrap
+import benchmarks.explain
 import benchmarks.index
 import benchmarks.preprocess
 import benchmarks.suite
@@ -13,6 +14,7 @@ def main() -> None:
     benchmarks.preprocess.main()
     benchmarks.train_step.main()
     benchmarks.suite.main()
+    benchmarks.explain.main()
     benchmarks.bootstrap.main()
 
 

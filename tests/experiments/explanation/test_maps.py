@@ -32,7 +32,7 @@ class Patches(nn.Module):
         self.conv = nn.Conv2d(3, channels, 4, stride=4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x).mean(dim=(2, 3))
+        return torch.mean(self.conv(x), dim=(2, 3))
 
 
 def linear_network() -> RveRNet:
@@ -42,6 +42,12 @@ def linear_network() -> RveRNet:
     model = RveRNet(roi, extra_roi, {"roi": spec, "extra_roi": spec}, 3, 7, 0.0)
     model.head = nn.Linear(10, 3)
     return model
+
+
+def last_linear(model: RveRNet) -> nn.Linear:
+    assert isinstance(model.head, nn.Sequential)
+    assert isinstance(model.head[-1], nn.Linear)
+    return model.head[-1]
 
 
 def rvernet(roi: BackboneConfig = CNN, extra_roi: BackboneConfig = VIT, tied: bool = False) -> RveRNet:
@@ -60,7 +66,8 @@ def test_maps_of_a_linear_two_input_network_equal_the_closed_form() -> None:
     target = torch.tensor([2, 0, 1])
     with explaining(model) as explainer:
         found = explainer.explain(views, target)
-    weights = model.head.weight.detach().split([4, 6], dim=1)
+    assert isinstance(model.head, nn.Linear)
+    weights = torch.split(model.head.weight.detach(), [4, 6], dim=1)
     parts = []
     for (view, backbone), columns in zip(model.backbones.items(), weights, strict=True):
         conv: Any = backbone.model.conv
@@ -76,7 +83,7 @@ def test_maps_of_a_linear_two_input_network_equal_the_closed_form() -> None:
 
 def test_behind_a_relu_maps_without_biases_add_up_to_the_logit() -> None:
     model, views = rvernet(CNN, CNN), pictures()
-    for layer in model.head:
+    for layer in model.head.modules():
         if isinstance(layer, nn.Linear):
             nn.init.zeros_(layer.bias)
     with explaining(model) as explainer:
@@ -139,7 +146,7 @@ def test_a_pairs_maps_do_not_depend_on_its_batch() -> None:
 def test_explaining_leaves_the_model_as_it_was() -> None:
     model, views = rvernet().train(), pictures()
     model.roi_backbone.eval()
-    next(model.extra_roi_backbone.parameters()).requires_grad_(requires_grad=False)
+    next(model.extra_roi_backbone.parameters()).requires_grad_(False)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     wishes = [weight.requires_grad for weight in model.parameters()]
@@ -156,7 +163,7 @@ def test_explaining_leaves_the_model_as_it_was() -> None:
 
 def test_logits_of_left_out_classes_take_no_part() -> None:
     model, views = rvernet(), pictures()
-    model.head[-1].bias.data[1] = 50.0
+    last_linear(model).bias.data[1] = 50.0
     with explaining(model, columns=[4, 2, 0]) as explainer:
         found = explainer.explain(views)
     expected = model(views)[:, [4, 2, 0]].detach()
@@ -171,6 +178,6 @@ def test_bad_input() -> None:
     ):
         explaining(model, "gradcan").__enter__()
     with torch.no_grad():
-        model.head[-1].weight.fill_(float("nan"))
+        last_linear(model).weight.fill_(float("nan"))
     with explaining(model) as explainer, pytest.raises(RunError, match="logits are not finite"):
         explainer.explain(views)
