@@ -71,9 +71,9 @@ def run_notes(document: Document, name: str) -> list[str]:
     """Return the notes under a run's table: passes, conditions that do not apply, changes inside the noise."""
     run = document["runs"][name]
     notes = [passes_line(run)] if len(run["conditions"]) > 1 else []
-    if run["not_applicable"]:
-        listed = "; ".join(f"{condition} ({reason})" for condition, reason in run["not_applicable"].items())
-        notes.append(f"Not applicable: {listed}.")
+    for reason in dict.fromkeys(run["not_applicable"].values()):
+        names = [condition for condition, why in run["not_applicable"].items() if why == reason]
+        notes.append(f"Not applicable, since {reason}: {', '.join(names)}.")
     for score in shown_scores(document):
         changes = {name: entry["change"] for name, entry in run["conditions"].items() if name != IDENTITY}
         inside = [name for name, change in changes.items() if _inside_noise(change[score], change[f"{score}_p_holm"])]
@@ -92,8 +92,10 @@ def run_notes(document: Document, name: str) -> list[str]:
 
 def passes_line(run: Mapping[str, Any]) -> str:
     """Return what computing each distinct module input once saved."""
-    passes = run["passes"]
-    return f"{passes['distinct']} module passes per pair instead of {passes['naive']}."
+    distinct, naive = run["passes"]["distinct"], run["passes"]["naive"]
+    return f"{distinct} module passes per pair" + (
+        f" instead of {naive}." if naive > distinct else ", each needed once."
+    )
 
 
 def comparison_notes(document: Document) -> list[str]:
@@ -101,9 +103,7 @@ def comparison_notes(document: Document) -> list[str]:
     notes = []
     for entry in document["comparisons"]:
         parts = [_verdict(score, entry["scores"][score], entry["a"], entry["b"]) for score in shown_scores(document)]
-        least = entry["detectable_top1"]
-        sure = "" if least is None else f" These pairs can be expected to show a difference of {least:.3f} in top-1."
-        notes.append(f"{entry['a']} against {entry['b']}: {'; '.join(part for part in parts if part)}.{sure}")
+        notes.append(f"{entry['a']} against {entry['b']}: {'; '.join(part for part in parts if part)}.")
     return notes
 
 
@@ -125,7 +125,9 @@ def _verdict(score: str, found: Mapping[str, Any] | None, a: str, b: str) -> str
     difference, p = found["difference"], found["p_holm"]
     shown = f"{HEADINGS[score]} {signed(difference, found['interval'])}"
     if _inside_noise(difference, p):
-        return f"{shown} is inside the noise" + ("" if p is None else f" (p {p:.3f} after Holm)")
+        least = found.get("detectable")
+        seen = "" if least is None else f"; these pairs are likely to show a difference of {least:.3f}"
+        return f"{shown} is inside the noise" + ("" if p is None else f" (p {p:.3f} after Holm{seen})")
     return f"{shown}, {a if difference > 0 else b} is better (p {p:.3f} after Holm)"
 
 

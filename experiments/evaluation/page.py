@@ -9,6 +9,7 @@ from experiments.report import HEADINGS, Section, text_table, write_markdown, wr
 
 TABLE_FILE, REPORT_FILE, VIEWS_FILE = "table.md", "report.html", "views.png"
 _RUNS_ON_CONSOLE = 3
+_NAMED = 4  # models that the title names
 _ANALYSED_RUNS = 3  # whose analysis pictures the page holds; those of the others lie in their folders
 _ANALYSIS_PICTURES = {
     "confusion.png": "which class is taken for which",
@@ -22,10 +23,10 @@ _ANALYSIS_PICTURES = {
 
 def title(document: Document) -> str:
     """Return the heading of the page."""
-    runs = list(document["runs"])
-    series = {run["series"] for run in document["runs"].values()}
-    who = runs[0] if len(runs) == 1 else next(iter(series)) if len(series) == 1 else f"{len(runs)} runs"
-    return f"{who}: {document['suite']}"
+    several, runs = tables.series_of_several(document), document["runs"]
+    who = list(dict.fromkeys(run["series"] if run["series"] in several else name for name, run in runs.items()))
+    shown = ", ".join(who) if len(who) <= _NAMED else f"{len(who)} models"
+    return f"Suite {document['suite']}: {shown}" if len(document["conditions"]) > 1 else f"Unchanged pairs: {shown}"
 
 
 def write_pages(document: Document, folder: Path) -> None:
@@ -53,6 +54,10 @@ def table_sections(document: Document) -> list[Section]:
         )
     if len(document["conditions"]) > 1:
         sections.append(Section("What is done to the views", *tables.conditions_table(document)))
+        if len(tables.curves(document)) > 1:
+            for score in tables.shown_scores(document)[1:]:
+                table = tables.side_by_side_table(document, score)
+                sections.append(Section(f"{HEADINGS[score]} of every model under each condition", *table))
         for series, names in several.items():
             rows, columns = tables.condition_table(document, document["series"][series], tested=False)
             sections.append(Section(f"{series}: mean of {len(names)} runs", rows, columns))
@@ -98,7 +103,8 @@ def _analysis_sections(document: Document, folder: Path) -> list[Section]:
     if len(columns) == 1:
         return []
     pages = [Section("How sure, how wrong: unchanged pairs", rows, columns)]
-    for name in list(document["runs"])[:_ANALYSED_RUNS]:
+    first = {run["series"]: name for name, run in reversed(document["runs"].items())}
+    for name in sorted(first.values(), key=list(document["runs"]).index)[:_ANALYSED_RUNS]:
         place = folder / name / "analysis"
         images = [(f"{name}: {text}", place / file) for file, text in _ANALYSIS_PICTURES.items()]
         images = [(caption, image) for caption, image in images if image.is_file()]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.evaluation.tables import Document, series_of_several, shown_scores
+from experiments.evaluation.tables import Document, curves, shown_scores
 from experiments.figures import BLUE, ORANGE, PALE, PURPLE, VERMILION, draw, elide
 from experiments.report import HEADINGS
 from experiments.robustness.suite import IDENTITY
@@ -50,19 +50,11 @@ class Curve:
     marker: str
 
 
-def curves(document: Document) -> list[Curve]:
+def drawn_curves(document: Document) -> list[Curve]:
     """Return a curve per series of several runs (mean over them), and per run that belongs to none."""
-    several = series_of_several(document)
-    entries: dict[str, Mapping[str, Any]] = {}
-    for name, run in document["runs"].items():
-        series = run["series"]
-        if series in several:
-            entries[f"{series}, mean of {len(several[series])}"] = document["series"][series]
-        else:
-            entries[name] = run["conditions"]
     return [
         Curve(label, conditions, COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)])
-        for place, (label, conditions) in enumerate(entries.items())
+        for place, (label, conditions) in enumerate(curves(document).items())
     ]
 
 
@@ -83,7 +75,7 @@ def save_severity(document: Document, score: str, path: Path) -> bool:
         grid = figure.subplots(down, across, squeeze=False, sharey=True)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
-        models = curves(document)
+        models = drawn_curves(document)
         for axes, (kind, parameter) in zip(grid.flat, panels, strict=False):
             _severity_panel(axes, models, panels[kind, parameter], score)
             axes.set_title(TITLES.get(kind, kind))
@@ -181,7 +173,7 @@ def save_changes(document: Document, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    models = curves(document)
+    models = drawn_curves(document)
     names = [
         name
         for name in document["conditions"]

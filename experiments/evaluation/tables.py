@@ -78,6 +78,32 @@ def condition_table(document: Document, conditions: Mapping[str, Any], *, tested
     return rows, columns
 
 
+def curves(document: Document) -> dict[str, Mapping[str, Any]]:
+    """Return entries by condition for each series of several runs (their mean), and for each run that is in none."""
+    several = series_of_several(document)
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, run in document["runs"].items():
+        series = run["series"]
+        if series in several:
+            found[f"{series}, mean of {len(several[series])}"] = document["series"][series]
+        else:
+            found[name] = run["conditions"]
+    return found
+
+
+def side_by_side_table(document: Document, score: str) -> Table:
+    """Return a row per condition and a column per series or single run: one score under every condition."""
+    models = curves(document)
+    rows: list[Row] = []
+    for condition in document["conditions"]:
+        row: dict[str, Any] = {"condition": condition}
+        for model, entries in models.items():
+            scores = entries[condition]["scores"] if condition in entries else {}
+            row |= {model: scores.get(score), f"{model}_ci": scores.get(f"{score}_ci")}
+        rows.append(row)
+    return rows, {"condition": "condition"} | {model: model for model in models}
+
+
 def conditions_table(document: Document) -> Table:
     """Return what is done to each view under each condition, and for which runs a condition does not apply."""
     views = list(dict.fromkeys(view for run in document["runs"].values() for view in run["views"]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.evaluation.comparisons import Contender, compare_runs, compare_series, pairs_to_compare
+from experiments.evaluation.comparisons import Contender, compare_runs, compare_series, detectable, pairs_to_compare
 from experiments.evaluation.statistics import score_conditions
 from experiments.statistics import holm, mcnemar, paired_bootstrap
 
@@ -68,7 +68,15 @@ def test_two_runs_get_the_plain_tests_numbers() -> None:
     assert [row["scores"]["macro_f1"]["p_holm"] for row in rows] == holm(plain)
     grouped = [row["mcnemar"]["grouped_p_value"] for row in rows]
     assert [row["mcnemar"]["grouped_p_holm"] for row in rows] == holm(grouped)
-    assert rows[0]["detectable_top1"] > 0
+
+
+def test_the_detectable_difference_is_that_of_the_textbook() -> None:
+    # Standard error 0.02: 2.8016 × 0.02 are found in 80 of 100 tests.
+    errors = np.random.default_rng(0).normal(0.0, 0.02, 200_000)
+    assert detectable(errors) == pytest.approx(0.05603, rel=0.01)
+    found = np.abs(np.random.default_rng(1).normal(0.05603, 0.02, 200_000)) > 1.959964 * 0.02
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+    assert detectable(np.full(3, np.nan)) is None
 
 
 def test_series_are_compared_by_the_differences_of_equal_seeds() -> None:

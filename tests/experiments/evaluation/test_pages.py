@@ -88,14 +88,13 @@ def document() -> dict[str, Any]:
     }
     del mean["identity"]["change"]
     compared = {"difference": 0.3, "interval": [0.2, 0.4], "p_value": 0.01, "p_holm": 0.02}
-    level = {"difference": -0.01, "interval": [-0.05, 0.03], "p_value": 0.5, "p_holm": 0.6}
+    level = {"difference": -0.01, "interval": [-0.05, 0.03], "p_value": 0.5, "p_holm": 0.6, "detectable": 0.071}
     comparison = {
         "a": "extra/seed0",
         "b": "both",
         "condition": "identity",
         "scores": dict.fromkeys(SCORE_NAMES, level) | {"top1": compared},
         "mcnemar": {"only_a": 5, "only_b": 1234, "p_value": 0.0, "grouped_p_value": 0.0001, "grouped_p_holm": 0.0002},
-        "detectable_top1": 0.071,
     }
     return {
         "suite": "small",
@@ -155,14 +154,14 @@ def test_sentences_say_what_is_inside_the_noise(document: dict[str, Any]) -> Non
         "permute-roi-patch=16 -0.010 [-0.030, +0.010]."
     ) in lines
     assert lines[-1] == "Something odd."
-    assert (
-        "Not applicable: permute-roi-patch=8 (the run has no view roi)" in notes.run_notes(document, "extra/seed0")[1]
+    assert notes.run_notes(document, "extra/seed0")[1] == (
+        "Not applicable, since the run has no view roi: permute-roi-patch=8, permute-roi-patch=16."
     )
     (sentence,) = notes.comparison_notes(document)
     assert sentence == (
         "extra/seed0 against both: top-1 +0.300 [+0.200, +0.400], extra/seed0 is better (p 0.020 after Holm); macro-F1 "
-        "-0.010 [-0.050, +0.030] is inside the noise (p 0.600 after Holm). These pairs can be expected to show a "
-        "difference of 0.071 in top-1."
+        "-0.010 [-0.050, +0.030] is inside the noise (p 0.600 after Holm; these pairs are likely to show a difference "
+        "of 0.071)."
     )
 
 
@@ -198,7 +197,7 @@ def test_pages_hold_every_table_and_picture(document: dict[str, Any], tmp_path: 
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"both", "table.md", "report.html", "severity.png", "conditions.png"}
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert text.startswith("# 3 runs: small\n\n## Unchanged pairs\n")
+    assert text.startswith("# Suite small: both, extra\n\n## Unchanged pairs\n")
     for part in ("## What is done to the views", "## extra: mean of 2 runs", "## both", "![", "calibration error"):
         assert part in text
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -214,12 +213,19 @@ def test_the_console_shows_series_and_single_runs(document: dict[str, Any]) -> N
     assert "7 module passes per pair instead of 14." in text
 
 
-def test_titles_name_the_run_the_series_or_their_number(document: dict[str, Any]) -> None:
-    assert title(document) == "3 runs: small"
-    del document["runs"]["both"]
-    assert title(document) == "extra: small"
-    del document["runs"]["extra/seed0"]
-    assert title(document) == "extra/seed1: small"
+def test_titles_name_the_models(document: dict[str, Any]) -> None:
+    assert title(document) == "Suite small: both, extra"
+    del document["runs"]["both"], document["runs"]["extra/seed0"]
+    assert title(document) == "Suite small: extra/seed1"
+    document["conditions"] = ["identity"]
+    assert title(document) == "Unchanged pairs: extra/seed1"
+
+
+def test_models_stand_side_by_side(document: dict[str, Any]) -> None:
+    lines = text_table(*tables.side_by_side_table(document, "macro_f1")).splitlines()
+    assert lines[0].endswith("  extra, mean of 2")
+    assert lines[3].split() == ["permute-roi-patch=8", "0.500", "[0.400,", "0.600]", "n/a"]
+    assert lines[5].split()[:2] == ["move", "0.750"]
 
 
 def test_no_picture_without_anything_to_draw(document: dict[str, Any], tmp_path: Path) -> None:
