@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from experiments.evaluation.statistics import ConditionScores
 from experiments.paper.finished import TRAINED, Finished
-from experiments.paper.grid import WITHOUT
+from experiments.paper.grid import run_key
 from experiments.paper.published import IDENTITY, Column, PaperRow, PaperTable
 from experiments.statistics import Comparison, compare_samples, holm, percentile_interval, t_interval
 
@@ -106,7 +106,7 @@ def make_cell(table: PaperTable, row: PaperRow, column: Column, runs: Runs, seed
             found[seed] = _mean(values)
     if found:
         return Cell(found)
-    finished = len({run for run in row.runs for seed in seeds if (_key(run, column.exclude), seed) in runs})
+    finished = len({run for run in row.runs for seed in seeds if (run_key(run, column.exclude), seed) in runs})
     if reasons.count(NOT_RUN) and 0 < finished < len(row.runs):
         return Cell({}, f"{NOT_RUN} ({finished} of {len(row.runs)})")
     return Cell({}, max(reasons, key=_precedence))
@@ -150,15 +150,11 @@ def _pairs(one: Finished, column: Column) -> int:
 
 
 def _finished(runs: Runs, run: str, exclude: str | None, seed: int) -> Finished:
-    one, base = runs.get((_key(run, exclude), seed)), runs.get((run, seed))
+    one, base = runs.get((run_key(run, exclude), seed)), runs.get((run, seed))
     if one is None:
         impossible = exclude is not None and base is not None and exclude in base.lacking
         raise MissingError(ABSENT if impossible else NOT_RUN)
     return one
-
-
-def _key(run: str, exclude: str | None) -> str:
-    return run if exclude is None else f"{run}{WITHOUT}{exclude}"
 
 
 def _condition(one: Finished, names: Sequence[str]) -> ConditionScores:

@@ -14,7 +14,6 @@ from utils.errors import ConfigError, nearest
 
 _KEYS = ("extends", "tables", "seeds", "recipes", "layers", "runs", "stand_ins", "options")
 _RUN_KEYS = ("kind", "every_epoch", "without", "options", "options_for")
-WITHOUT = "-without-"
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Grid:
             f"model.{role}.name": self.stand_ins[name] for role, name in backbones.items() if name in self.stand_ins
         }
         return PlannedRun(
-            key=base if exclude is None else f"{base}{WITHOUT}{exclude.replace(' ', '_')}",
+            key=run_key(base, exclude),
             base=base,
             exclude=exclude,
             kind=kind,
@@ -136,6 +135,11 @@ class Grid:
             suite=recipe.suites[kind.name],
             backbones=backbones,
         )
+
+
+def run_key(base: str, exclude: str | None) -> str:
+    """Return the key of a run, or of its twin without a class."""
+    return base if exclude is None else f"{base}-without-{exclude.replace(' ', '_')}"
 
 
 def load_grid(path: Path) -> Grid:

@@ -15,12 +15,14 @@ DATA_FILE = "data.json"
 
 def save_train_counts(folder: Path, jobs: Sequence[Job]) -> None:
     """Record the class counts of the training pairs, by fingerprint, so that a report needs no tree of pairs."""
-    known = load_train_counts(folder)
+    before = load_train_counts(folder)
+    known = dict(before)
     for job in jobs:
         train = job.splits.train
         fingerprint = train.fingerprint() if job.splits.validation is not None else job.splits.fingerprint["train"]
         known[fingerprint] = dict(zip(train.classes.names, train.class_counts().tolist(), strict=True))
-    write_text(folder / DATA_FILE, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
+    if known != before:
+        write_text(folder / DATA_FILE, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
 
 
 def load_train_counts(folder: Path) -> dict[str, dict[str, int]]:

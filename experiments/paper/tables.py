@@ -6,7 +6,7 @@ from typing import Literal
 
 from experiments.paper.cells import SIGNIFICANT, Cell, Runs, Verdict, compare_rows, make_cell
 from experiments.paper.finished import Finished
-from experiments.paper.grid import WITHOUT
+from experiments.paper.grid import run_key
 from experiments.paper.notes import other_backbones, perturbation_lines, row_notes
 from experiments.paper.published import IDENTITY, Column, PaperRow, PaperTable, Published
 from experiments.report import Change, format_score
@@ -162,7 +162,7 @@ def _shown_cells(table: PaperTable, cells: Mapping[tuple[str, str], Cell]) -> di
 def _runs_behind(table: PaperTable, row: PaperRow, runs: Runs) -> list[Finished]:
     """Return the finished runs of a row, its twins without a class last."""
     excluded = sorted({column.exclude or "" for column in table.columns})
-    keys = [f"{run}{WITHOUT}{exclude}" if exclude else run for exclude in excluded for run in row.runs]
+    keys = [run_key(run, exclude or None) for exclude in excluded for run in row.runs]
     return [one for key in keys for (name, _), one in runs.items() if name == key]
 
 

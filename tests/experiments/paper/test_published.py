@@ -1,4 +1,4 @@
-"""The published values, checked against each other: every statement of the remarks follows from the YAML's own numbers."""
+"""The published values, checked against each other: what the remarks say follows from the file's own numbers."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def number(value: float | None) -> float:
 
 
 def test_all_tables_are_present_and_complete(published: Published) -> None:
-    # Rows and columns as they are printed; Table 8 prints three numbers in each of four cells, Table 10 lies on its side.
+    # Rows and columns as printed; Table 8 prints three numbers in each of four cells, Table 10 lies on its side.
     shapes = {name: (len(table.rows), len(table.columns)) for name, table in published.tables.items()}
     assert shapes == {
         "2": (5, 2),
@@ -47,7 +47,9 @@ def test_all_tables_are_present_and_complete(published: Published) -> None:
         "11": (7, 7),
         "12": (7, 7),
     }
-    assert all(value is not None for table in published.tables.values() for row in table.rows for value in row.values.values())
+    assert all(
+        value is not None for table in published.tables.values() for row in table.rows for value in row.values.values()
+    )
     assert list(published.figures) == ["figure3", "figure5", "figure6"]
     assert [row.value for row in published.figures["figure3"].rows][:2] == [530, 642]
     assert published.figures["figure6"].kind == "curve"
@@ -106,7 +108,10 @@ def test_changes_are_perturbed_less_unchanged_but_for_two_last_digits(published:
         for row in published.tables[name].rows:
             for key, printed in row.values.items():
                 if key.endswith("_change"):
-                    perturbed, unchanged = number(row.values[key.removesuffix("_change")]), number(row.values["identity"])
+                    perturbed, unchanged = (
+                        number(row.values[key.removesuffix("_change")]),
+                        number(row.values["identity"]),
+                    )
                     if round(perturbed - unchanged, 3) != printed:
                         wrong[name, row.name, key] = printed
     # The first is rounding (see the next test), the second a slip of the paper.
@@ -122,8 +127,9 @@ def whole(percent: float) -> int:
 
 
 def test_every_accuracy_is_a_whole_number_of_the_7769_pairs(published: Published) -> None:
-    # Whole numbers lie 0.0129 apart, so a digit copied wrongly would show. One value is cut off instead of rounded.
-    rounded, cut = [], []
+    # Whole numbers lie 0.0129 apart, so a digit copied wrongly would show. Two values are cut off, not rounded.
+    rounded: list[tuple[str, str, str]] = []
+    cut: list[tuple[str, str, str]] = []
     for name in ("10", "11", "12"):
         for row in published.tables[name].rows:
             for key, printed in row.values.items():
@@ -131,8 +137,8 @@ def test_every_accuracy_is_a_whole_number_of_the_7769_pairs(published: Published
                     error = abs(100 * whole(number(printed)) / 7769 - number(printed))
                     (rounded if error <= LAST_DIGIT else cut).append((name, row.name, key))
                     assert error < 0.001
-    assert len(rounded) == 64
-    assert cut == [("11", "deit_deit", "permute_roi")]
+    assert len(rounded) + len(cut) == 66
+    assert cut == [("11", "deit_deit", "permute_roi"), ("12", "deit_deit", "translate_c")]
 
 
 def test_with_whole_pairs_only_one_change_is_a_slip(published: Published) -> None:
@@ -141,7 +147,10 @@ def test_with_whole_pairs_only_one_change_is_a_slip(published: Published) -> Non
         for row in published.tables[name].rows:
             for key, printed in row.values.items():
                 if key.endswith("_change"):
-                    perturbed, unchanged = number(row.values[key.removesuffix("_change")]), number(row.values["identity"])
+                    perturbed, unchanged = (
+                        number(row.values[key.removesuffix("_change")]),
+                        number(row.values["identity"]),
+                    )
                     exact = 100 * (whole(perturbed) - whole(unchanged)) / 7769
                     # Less than 0.001: some are differences of rounded numbers, some are rounded differences.
                     slips += [(name, row.name, key)] if abs(exact - number(printed)) >= 0.001 else []
@@ -188,7 +197,9 @@ def test_two_values_of_table_9_are_larger_than_table_8_allows(published: Publish
     best, single = "deit-distilled_deit-distilled", "roi_mobilenetv2"
     assert round(bounds[best, ""], 4) == 0.8128
     assert round(bounds[single, "_excluded"], 4) == 0.6382
-    too_large = {place for place, bound in bounds.items() if number(scores[place[0]][f"ambiguous_f1{place[1]}"]) > bound}
+    too_large = {
+        place for place, bound in bounds.items() if number(scores[place[0]][f"ambiguous_f1{place[1]}"]) > bound
+    }
     assert too_large == {(best, ""), (single, "_excluded")}
 
 
@@ -264,7 +275,11 @@ def test_a_food_that_is_not_there(published: Published) -> None:
         ("- [mobilenetv2_mobilenetv2, roi_mobilenetv2]", "- [mobilenetv2, roi_mobilenetv2]", "did you mean"),
         ("measure: macro_f1, tested", "measure: micro_f1, tested", "'micro_f1' is no measure"),
         ("column: ambiguous_f1\n", "column: ambigous_f1\n", "did you mean 'ambiguous_f1'"),
-        ("heading: unchanged, measure: top1, tested", "heading: unchanged, measure: top1, testd", "did you mean 'tested'"),
+        (
+            "heading: unchanged, measure: top1, tested",
+            "heading: unchanged, measure: top1, testd",
+            "did you mean 'tested'",
+        ),
         ("source:", "sources:", "is not a file of published values"),
     ],
 )
