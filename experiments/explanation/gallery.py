@@ -193,6 +193,12 @@ class _Gallery:
             "alarms": [],
             "notes": list(notes),
         }
+        if self.settings.least_cells > 1:
+            result["notes"].append(
+                f"Maps have at least {self.settings.least_cells} cells a side, for which some come from an earlier "
+                f"layer, where their sums follow the logit only roughly; shares of evidence are sharper with "
+                f"--least_cells 1"
+            )
         for run in self.runs:
             measured = summarise_run(run.columns(), run.views, label, groups, self.index.classes.names)
             layers = run.layers()

@@ -42,7 +42,7 @@ class ExplainOptions:
         count: pairs shown, for ``disagree`` in each direction.
         seed: of the samples.
         least_cells: smallest wanted number of cells on a map's shorter side; 1 takes the last map before pooling,
-            more an earlier layer where the last one is coarser.
+            more an earlier layer where the last one is coarser: sharper pictures, rougher shares of evidence.
         per_sheet: pairs on one picture; 1 makes a picture per pair.
         batch_size: pairs per forward pass.
         out: folder to write; null takes ``<run>/explanations`` of the first run.

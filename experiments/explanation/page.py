@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.explanation.summary import percent
-from experiments.figures import BLUE, ORANGE, PALE, PURPLE, VERMILION, draw, elide
+from experiments.figures import BLUE, ORANGE, PURPLE, VERMILION, draw, elide
 from experiments.report import format_score, text_table
 from utils.files import write_text
 
@@ -28,13 +28,13 @@ def save_class_shares(runs: Mapping[str, Any], path: Path) -> bool:
     if not shown:
         return False
     order = [row["class"] for row in next(iter(shown.values()))]
-    height = 1.5 + 0.2 * max(4, len(order))
+    height = 1.5 + (0.2 + 0.08 * (len(shown) - 1)) * max(4, len(order))
 
     def fill(figure: Figure) -> None:
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
         for number, (name, rows) in enumerate(shown.items()):
-            offset = 0.24 * (number - (len(shown) - 1) / 2) if len(shown) > 1 else 0.0
+            offset = 0.7 * ((number + 0.5) / len(shown) - 0.5)
             _draw_run(axes, name, rows, order, number, offset)
         pairs = {row["class"]: row["pairs"] for row in next(iter(shown.values()))}
         labels = [f"{elide(name, 28)} ({pairs[name]:,})" for name in order]
@@ -47,8 +47,7 @@ def save_class_shares(runs: Mapping[str, Any], path: Path) -> bool:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        if len(shown) > 1:
-            axes.legend(loc="lower right", frameon=False)
+        figure.legend(loc="outside lower left", frameon=False, ncols=2)
 
     draw(path, (8.0, height), fill)
     return True
@@ -113,7 +112,9 @@ def _legend(summary: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Maps speak for {of}. Both maps of a pair are divided by one number, its strongest evidence per area, so that "
         f"modules can be compared. Pixels that the cut made black hold no picture: heat there beyond their share of "
-        f"the area means that the outline is being read. Brackets hold 95 % intervals from a bootstrap over groups."
+        f"the area means that the outline is being read (or, where objects sit at the centre, that maps favour it). "
+        f"Brackets hold 95 % intervals from a bootstrap over groups; they speak of these pairs alone, and another seed "
+        f"of the same training can differ by more."
     ]
     if not summary["evidence"]:
         lines.append(f"{summary['method']} draws principal components, which have no unit: no shares between modules.")
@@ -128,7 +129,10 @@ def _draw_run(
     axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], order: Sequence[str], number: int, offset: float
 ) -> None:
     color, marker = _MARKS[number % len(_MARKS)]
-    label = name
+    shares = [row["extra_roi_share"] for row in rows if row["extra_roi_share"] is not None]
+    overall = float(np.mean(shares))
+    axes.axvline(100 * overall, color=color, lw=0.9, ls=":")
+    label = f"{name} (mean of classes {percent(overall)})"
     for row in rows:
         if row["extra_roi_share"] is None:
             continue
@@ -138,11 +142,6 @@ def _draw_run(
             axes.plot([low, high], [place, place], color=color, lw=1.4, alpha=0.6)
         axes.plot([share], [place], color=color, marker=marker, ms=5, ls="", label=label)
         label = "_"  # one entry in the legend
-    overall = np.mean([row["extra_roi_share"] for row in rows if row["extra_roi_share"] is not None])
-    axes.axvline(100 * float(overall), color=color if number else PALE, lw=0.9, ls=":")
-    axes.text(
-        100 * float(overall), -0.55, f" mean of classes {percent(float(overall))}", size=7, color=PALE, va="bottom"
-    )
 
 
 _PAGE = """<!DOCTYPE html>

@@ -81,30 +81,32 @@ def summarise_run(
             }
             for view in views
         }
-    result["by_class"] = by_class(shares["extra_roi"], label, groups, names) if len(views) > 1 else []
+    result["by_class"] = by_class(columns, label, groups, names) if len(views) > 1 else []
     return result
 
 
-def by_class(share: Floats, label: Codes, groups: Codes, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the mean share of evidence in the surroundings per class, the largest first.
+def by_class(columns: Mapping[str, Floats], label: Codes, groups: Codes, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how much each class leans on its surroundings, the most first.
 
     Args:
-        share: float N, the part of the evidence that lies in extra_roi; NaN where undefined.
+        columns: as in ``summarise_run``; ``share_extra_roi``, ``blacked_heat_extra_roi`` and
+            ``blacked_area_extra_roi`` are read.
         label: int N.
         groups: int N.
         names: class names.
+
+    Returns:
+        For each class that occurs its ``pairs`` with evidence, their mean ``extra_roi_share``, and
+        ``outline_excess``: the heat of extra_roi on pixels that the cut made black, less their area; both with ``_ci``.
     """
+    share = columns["share_extra_roi"]
+    excess = columns["blacked_heat_extra_roi"] - columns["blacked_area_extra_roi"]
     rows = []
     for k in np.unique(label):
-        mean = grouped_mean(share[label == k], groups[label == k])
-        rows.append(
-            {
-                "class": names[k],
-                "pairs": mean.pairs,
-                "extra_roi_share": mean.mean,
-                "extra_roi_share_ci": mean.interval,
-            }
-        )
+        own = label == k
+        row = {"class": names[k], "pairs": int((own & ~np.isnan(share)).sum())}
+        row |= _entry("extra_roi_share", share[own], groups[own])
+        rows.append(row | _entry("outline_excess", excess[own], groups[own]))
     return sorted(rows, key=lambda row: -1.0 if row["extra_roi_share"] is None else -float(row["extra_roi_share"]))
 
 
@@ -119,22 +121,24 @@ def sentences(
         layers: by view name, ``cells`` (h, w) of the grid.
     """
     alarms, remarks = [], []
-    for view in ("extra_roi",):
-        counts = run["heat_on_blacked_out"].get(view)
-        interval = counts and counts["difference_ci"]
-        if interval and interval[0] > 0:
-            alarms.append(
-                f"{name}: {percent(counts['heat'])} of the heat in {view} lies on pixels that the cut made black, "
-                f"which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])} "
-                f"[{points(interval[0])}, {points(interval[1])}]): the outline of the food is being read"
-            )
-    for view, layer in layers.items():
-        if min(layer["cells"]) < COARSE:
-            height, width = layer["cells"]
-            remarks.append(
-                f"{name}: maps of {view} have {height}×{width} cells ({layer['name']}), so places in them are rough; "
-                f"shares between modules do not suffer from that, and --least_cells {COARSE} takes an earlier layer"
-            )
+    counts = run["heat_on_blacked_out"].get("extra_roi")
+    interval = counts and counts["difference_ci"]
+    if interval and interval[0] > 0:
+        alarms.append(
+            f"{name}: {percent(counts['heat'])} of the heat in extra_roi lies on pixels that the cut made black, "
+            f"which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])} "
+            f"[{points(interval[0])}, {points(interval[1])}]): the outline of what was cut out is being read"
+        )
+    coarse = [
+        f"{view} {layer['cells'][0]}×{layer['cells'][1]} ({layer['name']})"
+        for view, layer in layers.items()
+        if min(layer["cells"]) < COARSE
+    ]
+    if coarse:
+        remarks.append(
+            f"{name}: few cells in the maps, {', '.join(coarse)}, so places in them are rough; shares between modules "
+            f"do not suffer from that, and --least_cells {COARSE} takes an earlier layer"
+        )
     missing = run["pairs_without_evidence"]
     if missing:
         remarks.append(f"{name}: {missing:,} pairs have no positive evidence in any module and count in no mean")

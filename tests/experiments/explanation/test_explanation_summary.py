@@ -56,13 +56,16 @@ def test_remarks_name_coarse_maps_and_pairs_without_evidence() -> None:
     values["share_roi"] = np.array([NAN, 1.0, 1.0, 1.0])
     run = summarise_run(values, ["roi", "extra_roi"], LABEL, GROUPS, ["a", "b"])
     remarks = sentences("run", run, {"roi": {"name": "bn2", "cells": [2, 2]}})[1]
-    assert "2×2 cells (bn2)" in remarks[0]
+    assert "few cells in the maps, roi 2×2 (bn2), so" in remarks[0]
     assert "1 pairs have no positive evidence" in remarks[1]
 
 
 def test_classes_are_ordered_by_how_much_they_lean_on_their_surroundings() -> None:
-    share = np.array([0.2, 0.9, 0.7, NAN])
-    rows = by_class(share, LABEL, GROUPS, ["fries", "ketchup"])
+    values = columns([0.5, 0.1, 0.2, NAN], [0.1, 0.1, 0.1, 0.1])
+    values["share_extra_roi"] = np.array([0.2, 0.9, 0.7, NAN])
+    rows = by_class(values, LABEL, GROUPS, ["fries", "ketchup"])
     assert [(row["class"], row["pairs"]) for row in rows] == [("ketchup", 2), ("fries", 1)]
     assert rows[0]["extra_roi_share"] == pytest.approx(0.8)
+    assert rows[0]["outline_excess"] == pytest.approx(0.05)
+    assert rows[0]["outline_excess_ci"] == pytest.approx([0.0, 0.1])
     assert rows[1]["extra_roi_share_ci"] is None
