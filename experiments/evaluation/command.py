@@ -185,6 +185,7 @@ def _accelerator(plan: Plan) -> Accelerator:
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     """Give a folder to fill beside the final one and rename it at the end; nothing stays of it after an error."""
+    folder = folder.resolve()  # "." has no name
     temporary = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

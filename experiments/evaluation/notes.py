@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.evaluation.tables import Document, series_of_several, shown_scores
-from experiments.report import HEADINGS, Change, format_score
+from experiments.report import HEADINGS, Change, PValue, format_score
 from experiments.robustness.suite import IDENTITY
 
 LEVEL = 0.05
@@ -93,9 +93,8 @@ def run_notes(document: Document, name: str) -> list[str]:
 def passes_line(run: Mapping[str, Any]) -> str:
     """Return what computing each distinct module input once saved."""
     distinct, naive = run["passes"]["distinct"], run["passes"]["naive"]
-    return f"{distinct} module passes per pair" + (
-        f" instead of {naive}." if naive > distinct else ", each needed once."
-    )
+    saved = f" instead of {naive}" if naive > distinct else ", each needed once"
+    return f"{distinct} module passes per pair{saved}."
 
 
 def comparison_notes(document: Document) -> list[str]:
@@ -124,11 +123,13 @@ def _verdict(score: str, found: Mapping[str, Any] | None, a: str, b: str) -> str
         return ""
     difference, p = found["difference"], found["p_holm"]
     shown = f"{HEADINGS[score]} {signed(difference, found['interval'])}"
-    if _inside_noise(difference, p):
-        least = found.get("detectable")
-        seen = "" if least is None else f"; these pairs are likely to show a difference of {least:.3f}"
-        return f"{shown} is inside the noise" + ("" if p is None else f" (p {p:.3f} after Holm{seen})")
-    return f"{shown}, {a if difference > 0 else b} is better (p {p:.3f} after Holm)"
+    tested = "" if p is None else f"p {format_score(PValue(p))} after Holm"
+    if not _inside_noise(difference, p):
+        return f"{shown}, {a if difference > 0 else b} is better ({tested})"
+    least = found.get("detectable")
+    seen = "" if least is None else f"these pairs are likely to show a difference of {least:.3f}"
+    detail = "; ".join(part for part in (tested, seen) if part)
+    return f"{shown} is inside the noise" + (f" ({detail})" if detail else "")
 
 
 def _inside_noise(difference: float | None, p: float | None) -> bool:
