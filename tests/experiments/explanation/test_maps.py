@@ -124,19 +124,24 @@ def test_maps_of_a_one_view_model_are_the_librarys_up_to_its_scaling(config: Bac
     assert scaled.shape == (3, SIDE, SIDE)
 
 
+@pytest.fixture(scope="module")
+def two_modules() -> RveRNet:
+    return rvernet()
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_gives_both_modules_a_map(method: str) -> None:
-    model, views = rvernet(), pictures(count=2)
-    with explaining(model, method) as explainer:
+def test_every_method_gives_both_modules_a_map(method: str, two_modules: RveRNet) -> None:
+    views = pictures(count=2)
+    with explaining(two_modules, method) as explainer:
         found = explainer.explain(views)
     assert {view: values.shape for view, values in found.maps.items()} == {"roi": (2, 2, 2), "extra_roi": (2, 4, 4)}
     assert all(np.isfinite(values).all() and values.any() for values in found.maps.values())
     assert set(WITHOUT_EVIDENCE) < set(METHODS)
 
 
-def test_a_pairs_maps_do_not_depend_on_its_batch() -> None:
-    model, views = rvernet(), pictures()
-    with explaining(model) as explainer:
+def test_a_pairs_maps_do_not_depend_on_its_batch(two_modules: RveRNet) -> None:
+    views = pictures()
+    with explaining(two_modules) as explainer:
         together = explainer.explain(views)
         alone = explainer.explain({view: values[1:2] for view, values in views.items()})
     for view in views:
