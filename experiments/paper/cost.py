@@ -83,15 +83,18 @@ def cost_lines(costs: Sequence[JobCost], device: str) -> list[str]:
     left = [cost for cost in costs if not cost.job.directory.finished]
     epochs = sum(cost.job.epochs_left for cost in costs)
     known = [cost.seconds for cost in costs if cost.seconds is not None]
-    total = duration(sum(known)) if len(known) == len(costs) else "not measured"
     lines = [
         text_table(rows),
         f"{len(costs)} runs, {len(left)} to train: {epochs} epochs, {size(sum(c.disk for c in left))} on disk",
     ]
-    lines.append(
-        f"time about {total} on {device}: an estimate from a few steps of each network on random pixels; reading "
-        f"photos comes on top where it is slower than the network"
-    )
+    if len(known) == len(costs):
+        lines.append(
+            f"time about {duration(sum(known))} on {device}: an estimate from a few steps of each network on random "
+            f"pixels; "
+            f"reading photos and drawing pictures come on top"
+        )
+    else:
+        lines.append(f"time on {device} not measured (--probe true)")
     splits = costs[0].job.splits
     smallest = minimum_detectable_difference(splits.test.group)
     pairs = f"{len(splits.train):,} training and {len(splits.test):,} test pairs of {len(splits.test.classes)} classes"
