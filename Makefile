@@ -3,11 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= runs/demo
+# make paper DATA=dataset_root: the paper's tables; RECIPE is one of the grid's, its first where empty.
+GRID ?= configs/grids/paper.yaml
+DATA ?= dataset_root
+PAPER_DIR ?= runs/paper
+RECIPE ?=
 
-.PHONY: demo test lint format benchmark install
+.PHONY: demo paper test lint format benchmark install
 
 demo: install
 	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR)
+
+paper: install
+	$(BIN)/python -m experiments.paper --grid $(GRID) --data.root $(DATA) --out $(PAPER_DIR) $(if $(RECIPE),--recipe $(RECIPE))
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
