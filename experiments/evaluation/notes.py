@@ -20,7 +20,7 @@ def reading_notes(document: Document) -> list[str]:
         f"Scores are fractions of 1 on {document['n_pairs']:,} pairs in {document['n_groups']:,} groups (split "
         f"{document['split']}, {len(document['classes'])} classes). Brackets hold 95 % intervals. Those of a run come "
         f"from a bootstrap over the groups ({resamples:,} resamples) and say how another test set would vary; those of "
-        f"a mean of runs are Student's t over training seeds and say how another training would."
+        f"a mean of runs are Student's t over training seeds, not cut at 0 or 1, and say how another training would."
     ]
     if document["n_groups"] < FEW_GROUPS:
         notes.append(
@@ -88,6 +88,26 @@ def run_notes(document: Document, name: str) -> list[str]:
                 f"of {len(changes)} conditions: {('; ' if few else ', ').join(spelt)}."
             )
     return notes + [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
+
+
+def series_notes(document: Document, series: str) -> list[str]:
+    """Return for each score in how many runs of a series a change lies outside the noise of the test pairs."""
+    runs = [run for run in document["runs"].values() if run["series"] == series]
+    notes = []
+    for score in shown_scores(document):
+        found: dict[int, list[str]] = {}
+        for condition, entry in document["series"][series].items():
+            if "change" in entry:
+                changes = [run["conditions"][condition]["change"] for run in runs]
+                sure = [change for change in changes if not _inside_noise(change[score], change[f"{score}_p_holm"])]
+                found.setdefault(len(sure), []).append(condition)
+        parts = [f"in {number or 'none'} of {len(runs)} runs: {', '.join(found[number])}" for number in sorted(found)]
+        if parts:
+            notes.append(
+                f"The change in {HEADINGS[score]} is outside the noise of the test pairs (p after Holm at most "
+                f"{LEVEL}) {'; '.join(reversed(parts))}."
+            )
+    return notes
 
 
 def passes_line(run: Mapping[str, Any]) -> str:

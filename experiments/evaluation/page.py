@@ -11,6 +11,7 @@ TABLE_FILE, REPORT_FILE, VIEWS_FILE = "table.md", "report.html", "views.png"
 _RUNS_ON_CONSOLE = 3
 _NAMED = 4  # models that the title names
 _ANALYSED_RUNS = 3  # whose analysis pictures the page holds; those of the others lie in their folders
+_INTERVALS = "95 % intervals, of a run over test groups, of a mean over training seeds"
 _ANALYSIS_PICTURES = {
     "confusion.png": "which class is taken for which",
     "per_class.png": "F1 of each class",
@@ -60,7 +61,8 @@ def table_sections(document: Document) -> list[Section]:
                 sections.append(Section(f"{HEADINGS[score]} of every model under each condition", *table))
         for series, names in several.items():
             rows, columns = tables.condition_table(document, document["series"][series], tested=False)
-            sections.append(Section(f"{series}: mean of {len(names)} runs", rows, columns))
+            told = notes.series_notes(document, series)
+            sections.append(Section(f"{series}: mean of {len(names)} runs", rows, columns, told))
         for name, run in runs.items():
             rows, columns = tables.condition_table(document, run["conditions"], tested=True)
             sections.append(Section(name, rows, columns, notes.run_notes(document, name), folded=bool(several)))
@@ -89,10 +91,10 @@ def _pictures(document: Document, folder: Path) -> list[tuple[str, Path]]:
     for score in tables.shown_scores(document)[1:]:
         path = folder / ("severity.png" if score == "macro_f1" else f"severity_{score}.png")
         if save_severity(document, score, path):
-            caption = f"{HEADINGS[score]} against severity; bands are 95 % intervals"
+            caption = f"{HEADINGS[score]} against severity; bands: {_INTERVALS}"
             pictures.append((caption, path))
     if save_changes(document, folder / "conditions.png"):
-        pictures.append(("Change under each condition, with 95 % intervals", folder / "conditions.png"))
+        pictures.append((f"Change under each condition; lines: {_INTERVALS}", folder / "conditions.png"))
     if (folder / VIEWS_FILE).is_file():
         pictures.append(("What the model sees under each condition", folder / VIEWS_FILE))
     return pictures

@@ -165,6 +165,15 @@ def test_sentences_say_what_is_inside_the_noise(document: dict[str, Any]) -> Non
     )
 
 
+def test_a_series_says_in_how_many_runs_a_change_is_sure(document: dict[str, Any]) -> None:
+    document["runs"]["extra/seed0"]["conditions"]["move"]["change"]["top1_p_holm"] = 0.06
+    top1, macro_f1 = notes.series_notes(document, "extra")
+    assert top1 == (
+        "The change in top-1 is outside the noise of the test pairs (p after Holm at most 0.05) in 1 of 2 runs: move."
+    )
+    assert macro_f1.endswith("in 2 of 2 runs: move.")
+
+
 def test_reading_notes_name_resamples_seeds_and_what_is_missing(document: dict[str, Any]) -> None:
     text = " ".join(notes.reading_notes(document))
     for part in (
