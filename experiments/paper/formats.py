@@ -35,7 +35,16 @@ _LATEX = {
     "“": "``",
     "”": "''",
 }
-_WIDE = 4  # columns; wider tables are set smaller
+# Stripes go by line on these pages; a row of three lines is told apart by its rule instead.
+_STYLE = (
+    ".beside tbody tr { background: none; } .beside tbody td { border-bottom: none; padding-top: .15rem; "
+    "padding-bottom: .15rem; } .beside tbody th { vertical-align: top; min-width: 11rem; } "
+    ".beside tr.difference td { border-bottom: 1px solid var(--line); color: var(--soft); } "
+    ".beside th { padding-top: .15rem; } .beside sup { font-size: .7em; font-weight: 400; color: var(--soft); } "
+    ".beside td { vertical-align: top; } .narrow thead th { white-space: normal; } "
+    ".narrow small { display: block; } .narrow th, .narrow td { padding-left: .4rem; padding-right: .4rem; }"
+)
+_WIDE = 3  # columns; wider tables are set closer
 _LATEX_PATTERN = re.compile("|".join(map(re.escape, _LATEX)))
 
 
@@ -54,8 +63,7 @@ def markdown_of(table: ReportTable) -> str:
 
 def html_of(table: ReportTable) -> str:
     """Return the table in HTML: three lines per row, marks as in ``markdown_of``, letters of notes raised."""
-    head = "".join(f'<th scope="col" class="number">{html.escape(column.heading)}</th>' for column in table.columns)
-    lines = [f'<tr><th scope="col">row</th><th scope="col"></th>{head}</tr>']
+    headings = "".join(f'<th scope="col" class="number">{html.escape(column.heading)}</th>' for column in table.columns)
     body = []
     for row in table.rows:
         for place, line in enumerate(LINES):
@@ -65,11 +73,14 @@ def html_of(table: ReportTable) -> str:
                 f'<td class="number">{_html(cell.lines()[place], cell.letters if place == 0 else "")}</td>'
                 for cell in row.cells
             )
-            # Stripes go by line on these pages; a row of three lines is told apart by its rule.
-            style = "background: none" + ("" if place == len(LINES) - 1 else "; border-bottom: none")
-            quiet = f' style="{style}"'
-            body.append(f"<tr{quiet}>{first}<td>{line}</td>{cells}</tr>".replace("<td", f"<td{quiet}"))
-    return f'<div class="wide"><table>\n<thead>{lines[0]}</thead>\n<tbody>{"".join(body)}</tbody>\n</table></div>'
+            body.append(f'<tr class="{line}">{first}<td>{line}</td>{cells}</tr>')
+    head = f'<tr><th scope="col">row</th><th scope="col"></th>{headings}</tr>'
+    lines = "\n".join(body)
+    style = "beside narrow" if len(table.columns) > _WIDE else "beside"
+    return (
+        f'<style>{_STYLE}</style>\n<div class="wide"><table class="{style}">\n<thead>{head}</thead>\n'
+        f"<tbody>{lines}</tbody>\n</table></div>"
+    )
 
 
 def csv_of(table: ReportTable) -> str:

@@ -81,7 +81,7 @@ def row_notes(
         notes.append("Trained from random weights; the paper's were pretrained on ImageNet-1K.")
     epochs = int(one.record.metrics["epochs"])
     if epochs != published.data["epochs"]:
-        notes.append(f"Trained for {epochs} epochs ({published.data['epochs']}).")
+        notes.append(f"Trained for {epochs} epoch{'' if epochs == 1 else 's'} ({published.data['epochs']}).")
     return notes
 
 

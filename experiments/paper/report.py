@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from experiments.paper.cells import NOT_RUN, Runs
-from experiments.paper.finished import Finished
 from experiments.paper.formats import csv_of, html_of, latex_of, markdown_of, notes_of, unfinished
 from experiments.paper.grid import PlannedRun, Recipe
-from experiments.paper.notes import data_differences, load_train_counts, other_backbones, weights
+from experiments.paper.notes import data_differences, load_train_counts, other_backbones, row_notes, weights
 from experiments.paper.pictures import save_epoch_curves
 from experiments.paper.published import PaperFigure, Published
 from experiments.paper.tables import NOTHING, ReportTable, build_table
@@ -73,7 +72,7 @@ def write_paper_report(given: ReportInput) -> tuple[Path, int]:
         write_text(folder / f"table{table.name}.tex", latex_of(table))
     for item in given.items:
         if item in given.published.figures:
-            sections.append(_figure_section(given.published.figures[item], given, folder))
+            sections.append(_figure_section(given.published.figures[item], given, counts, folder))
     sections.append(_runs_section(given, counts))
     title = f"The paper's tables, repeated: recipe {given.recipe.name}"
     write_markdown(folder / "report.md", title, sections)
@@ -157,9 +156,15 @@ def _read_baselines(folder: Path, runs: Runs) -> Rows | str:
     return list(stored["rows"])
 
 
-def _figure_section(figure: PaperFigure, given: ReportInput, folder: Path) -> Section:
+def _figure_section(
+    figure: PaperFigure, given: ReportInput, counts: Mapping[str, Mapping[str, int]], folder: Path
+) -> Section:
     heading = f"{figure.name.replace('figure', 'Figure ')}. {figure.title}"
+    keys = {key for key, _ in given.published.runs_of([figure.name])}
+    behind = [one for (key, _), one in given.runs.items() if key in keys]
+    stand_ins = list(dict.fromkeys(pair for one in behind for pair in other_backbones(one)))
     notes = [remark.text for remark in figure.remarks]
+    notes += dict.fromkeys(note for one in behind for note in row_notes(one, given.published, counts, stand_ins))
     if figure.kind == "overlap":
         rows = overlap_rows(figure, given)
         write_text(folder / f"{figure.name}.csv", _overlap_csv(rows))
@@ -168,13 +173,9 @@ def _figure_section(figure: PaperFigure, given: ReportInput, folder: Path) -> Se
             notes.append("Ours: mean over training seeds.")
         return Section(heading, rows, columns, notes)
     path = folder / f"{figure.name}.png"
-    labelled = {label: _of_key(given.runs, run) for label, run in figure.curves}
+    labelled = {label: [one for one in behind if one.plan.key == run] for label, run in figure.curves}
     missing = [label for label, runs in labelled.items() if not runs]
     drawn = save_epoch_curves({label: runs for label, runs in labelled.items() if runs}, path)
-    stand_ins = dict.fromkeys(pair for runs in labelled.values() for one in runs for pair in other_backbones(one))
-    if stand_ins:
-        listed = "; ".join(f"{name} for {expected}" for name, expected in stand_ins)
-        notes.append(f"Made with other backbones than the paper's: {listed}.")
     if missing:
         notes.append(f"Not run: {'; '.join(missing)}.")
     if not drawn:
@@ -213,10 +214,6 @@ def _overlap_csv(rows: Rows) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _of_key(runs: Runs, key: str) -> list[Finished]:
-    return [one for (name, _), one in runs.items() if name == key]
 
 
 def _runs_section(given: ReportInput, counts: Mapping[str, Mapping[str, int]]) -> Section:

@@ -145,7 +145,7 @@ def test_rows_of_other_data_backbones_weights_and_epochs_are_marked(trained: Pat
     assert "training pairs of ketchup (69)" in text
     assert "Made with other backbones than the paper's: test_resnet for vit_base_patch16_224.augreg_in1k." in text
     assert "Trained from random weights" in text
-    assert "Trained for 1 epochs (30)." in text
+    assert "Trained for 1 epoch (30)." in text
     assert "Figures 9 and 10 are missing." in text
 
 

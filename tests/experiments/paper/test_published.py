@@ -50,6 +50,8 @@ def test_all_tables_are_present_and_complete(published: Published) -> None:
     assert all(
         value is not None for table in published.tables.values() for row in table.rows for value in row.values.values()
     )
+    for table in published.tables.values():
+        assert len({column.heading for column in table.columns}) == len(table.columns)
     assert list(published.figures) == ["figure3", "figure5", "figure6"]
     assert [row.value for row in published.figures["figure3"].rows][:2] == [530, 642]
     assert published.figures["figure6"].kind == "curve"
