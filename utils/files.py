@@ -1,8 +1,10 @@
-"""Files that are whole or absent."""
+"""Files and folders that are whole or absent."""
 
 import hashlib
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -39,6 +41,35 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
     write_atomic(path, write)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill beside the final one, which it replaces at the end.
+
+    After an error nothing stays of it, and the final folder is as it was. The temporary name holds the process id, so
+    that two processes with one goal do not fill the same folder.
+
+    Args:
+        folder: the final one, with everything that may be replaced in it; it need not exist.
+
+    Yields:
+        The folder to fill, empty, on the same disk.
+    """
+    folder = folder.resolve()  # "." has no name
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -1,10 +1,8 @@
 """What ``evaluate.py`` does: runs and a suite in, a folder of results out."""
 
 import json
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from experiments.statistics import minimum_detectable_difference
 from utils.config import parse_config
 from utils.devices import make_accelerator
 from utils.errors import ConfigError
-from utils.files import write_text
+from utils.files import whole_folder, write_text
 from utils.run_directory import describe_environment
 
 SCRIPT = "evaluate.py"
@@ -62,7 +60,7 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
     accelerator = _accelerator(plan)
     for note in plan.notes:
         print(f"note: {note}")
-    with _whole_folder(plan.folder) as folder:
+    with whole_folder(plan.folder) as folder:
         _draw_views(plan, folder / VIEWS_FILE)
         results: dict[str, RunResult] = {}
         for number, (record, index) in enumerate(zip(plan.records, plan.indices, strict=True), start=1):
@@ -180,22 +178,6 @@ def _accelerator(plan: Plan) -> Accelerator:
         return make_accelerator(train)
     except ConfigError as error:  # it speaks of the training section
         raise ConfigError(str(error).replace("--train.", "--").replace("train.", "--")) from None
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill beside the final one and rename it at the end; nothing stays of it after an error."""
-    folder = folder.resolve()  # "." has no name
-    temporary = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _with_values(argv: Sequence[str]) -> list[str]:
