@@ -57,7 +57,7 @@ def scan_split(
     """List and check one split of a tree; see ``PairIndex.from_tree`` for the arguments and the errors."""
     check_folders(root, split)
     notes: list[str] = []
-    every_class = classes or _load_classes(root, notes)
+    every_class = classes or declared_classes(root, notes)
     kept = every_class.without(exclude)
     listing = list_split(root, split, kept, frozenset(every_class.folders) - frozenset(kept.folders))
     if (root / MANIFEST_FILE).exists():
@@ -73,8 +73,8 @@ def scan_split(
     return ScannedSplit(kept, pairs, notes)
 
 
-def _load_classes(root: Path, notes: list[str]) -> ClassMap:
-    """Read classes.yaml; without it, take the class folders of all splits in sorted order."""
+def declared_classes(root: Path, notes: list[str]) -> ClassMap:
+    """Return the classes of a tree: classes.yaml, or without it the class folders of all splits in sorted order."""
     if (root / CLASSES_FILE).exists():
         return ClassMap.load(root / CLASSES_FILE)
     classes = folder_classes(root, visible_folders(root))

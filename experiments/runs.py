@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from datasets.index import PairIndex
+from datasets.listing import check_folders
+from datasets.scan import declared_classes
 from experiments.kinds import KINDS, Config, Kind, Model
 from utils.batch import image_memory_format
-from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights
+from utils.checkpoints import WEIGHTS_FILE, check_weights, load_into, load_weights
 from utils.config import from_mapping, load_yaml
 from utils.errors import ConfigError, DataError, nearest
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory
@@ -116,7 +118,17 @@ def load_index(
     for name in further:
         if name not in record.classes:
             raise DataError(f"--exclude: no class of {record.path} is called '{name}'{nearest(name, record.classes)}")
-    index = PairIndex.from_tree(folder, split, exclude=[*data.exclude, *further])
+    if len(record.classes) - len(further) < 2:
+        raise DataError(
+            f"--exclude leaves {len(record.classes) - len(further)} classes of {record.path}; keep two or more"
+        )
+    try:
+        check_folders(folder, split)
+    except DataError as error:  # it speaks of a training configuration
+        raise DataError(str(error).replace("data.splits", "--data.split").replace("data.root", "--data.root")) from None
+    # A tree that lacks a class which is left out anyway is as good as one that has it.
+    declared = declared_classes(folder, []).names
+    index = PairIndex.from_tree(folder, split, exclude=[name for name in [*data.exclude, *further] if name in declared])
     wanted = [name for name in record.classes if name not in further]
     if list(index.classes.names) != wanted:
         _refuse_classes(record, folder, index.classes.names, wanted)
@@ -155,6 +167,7 @@ def _read(path: Path, name: str) -> RunRecord:
     metrics = run.read_metrics()
     if not (path / WEIGHTS_FILE).is_file():
         raise DataError(f"{path} has no {WEIGHTS_FILE}: its weights were removed; restore the file, or train again")
+    check_weights(path / WEIGHTS_FILE)
     kind, classes = KINDS.get(str(metrics.get("model"))), metrics.get("classes")
     if kind is None or not classes:
         raise DataError(f"{path / METRICS_FILE} is damaged: it names no known model and classes; train again")

@@ -189,10 +189,10 @@ def test_an_earlier_evaluation_is_replaced_whole(tiny_runs: Path, tmp_path: Path
     out = tmp_path / "out"
     out.mkdir()
     (out / "results.json").write_text("{}")
-    (out / "stale.png").write_text("")
+    (out / "severity_stale.png").write_text("")
     command = ["--run", str(tiny_runs / "roi"), "--out", str(out), "--resamples", "100", "--device", "cpu"]
     evaluate_command([*command, "--overwrite", "--baselines", "false", "--data.workers", "0"])
-    assert not (out / "stale.png").exists()
+    assert not (out / "severity_stale.png").exists()
     assert results(out)["suite"] == "identity"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -36,6 +36,17 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """Read safetensors onto the CPU; a ``DataError`` names a missing or damaged file."""
     try:
         return load_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; is its folder a run that has written a checkpoint?") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged or not a safetensors file: {error}") from None
+
+
+def check_weights(path: Path) -> None:
+    """Read the header of a safetensors file; a ``DataError`` names one that is missing, damaged or cut short."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            file.keys()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; is its folder a run that has written a checkpoint?") from None
     except (SafetensorError, OSError) as error:

@@ -14,7 +14,7 @@ _SPELT_OUT = 8  # changes inside the noise that are listed with their numbers
 
 def reading_notes(document: Document) -> list[str]:
     """Return how the numbers are to be read: intervals, p-values, seeds, what was left out."""
-    tests = max((len(run["conditions"]) - 1 for run in document["runs"].values()), default=0)
+    counts = sorted({len(run["conditions"]) - 1 for run in document["runs"].values()} - {0})
     resamples = document["resamples"]
     notes = [
         f"Scores are fractions of 1 on {document['n_pairs']:,} pairs in {document['n_groups']:,} groups (split "
@@ -26,13 +26,15 @@ def reading_notes(document: Document) -> list[str]:
         notes.append(
             f"{document['n_groups']} groups are few: such bootstrap intervals are rough and tend to be too narrow."
         )
-    if tests:
-        least = min(1.0, tests * 2 / (resamples + 1))
-        hopeless = ", so none can be significant: raise --resamples" if least > LEVEL else ""
+    if counts:
+        floors = [min(1.0, tests * 2 / (resamples + 1)) for tests in counts]
+        floor = " or ".join(f"{least:.3f}" for least in floors)
+        hopeless = ", so none can be significant: raise --resamples" if floors[0] > LEVEL else ""
+        tests = " or ".join(map(str, counts))
         notes.append(
             f"A change is the condition less the unchanged pairs of the same run; the same groups are drawn for both. "
             f"Its p is two-sided and adjusted by Holm for the {tests} conditions of a run's table; with "
-            f"{resamples:,} resamples no adjusted p can fall below {least:.3f}{hopeless}."
+            f"{resamples:,} resamples no adjusted p can fall below {floor}{hopeless}."
         )
     notes += _seed_notes(document)
     if document["exclude"]:

@@ -1,5 +1,6 @@
 """What ``evaluate.py`` is asked to do, and where its answer goes."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from utils.sections import Device, Precision, require
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 RESULTS_FILE = "results.json"
+_OWN_FILES = (RESULTS_FILE, "table.md", "report.html", "views.png", "conditions.png", "severity", "made_from.json")
 
 _LEAST_RESAMPLES = 2000
 # With k conditions Holm multiplies the smallest p-value, 2 / (resamples + 1), by k; it is kept at 0.01.
@@ -112,9 +114,29 @@ def output_folder(options: EvaluateOptions, suite_name: str) -> Path:
         raise ConfigError(
             f"--out {folder} is not empty and no evaluation filled it (it has no {RESULTS_FILE}); name another folder"
         )
+    foreign = _foreign(folder)
+    if foreign:
+        raise ConfigError(
+            f"--out {folder} holds, beside an earlier evaluation, what no evaluation wrote ({', '.join(foreign[:3])}); "
+            f"name another folder, or move that away"
+        )
     if not options.overwrite:
         raise ConfigError(f"--out {folder} holds an earlier evaluation; add --overwrite, or name another folder")
     return folder
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Return what lies in the folder of an evaluation and does not belong to it."""
+    try:
+        runs = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))["runs"]
+    except (ValueError, KeyError, TypeError):
+        runs = {}  # a damaged file vouches for no folder
+    own = {name.partition("/")[0] for name in runs}
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if (path.name not in own if path.is_dir() else not path.name.startswith(_OWN_FILES))
+    )
 
 
 def resamples_for(options: EvaluateOptions, conditions: int) -> int:

@@ -16,6 +16,7 @@ ONLY_VIEW = "single"  # stands for the view of a one-view model until the model 
 EACH_VIEW = ("roi", "extra_roi")
 _KEYS = ("name", "seeds", "letterbox", "conditions")
 _LETTERBOXES = ("run", "released")
+_RESERVED = ("analysis",)  # beside the conditions' folders of an evaluation
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]*")
 
 
@@ -123,6 +124,10 @@ def load_suite(path: Path) -> Suite:
 def _expand(name: Any, settings: Any, path: Path) -> Iterator[Condition]:  # noqa: ANN401  # whatever a file holds
     """Yield the conditions of one entry."""
     _check_name(name, f"{path}: a condition's name")
+    if name.casefold() in _RESERVED:
+        raise ConfigError(
+            f"{path}: a condition is called '{name}', the name of another folder of the results; rename it"
+        )
     where = f"{path}: condition '{name}'"
     if name == IDENTITY:
         if settings != {}:

@@ -46,12 +46,13 @@ def test_only_an_earlier_evaluation_is_ever_replaced(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(ConfigError, match=r"is not empty and no evaluation filled it"):
             output_folder(EvaluateOptions(run=["a"], out=str(tmp_path), overwrite=overwrite), "paper")
+    with pytest.raises(ConfigError, match=r"letters.txt is a file; name a folder"):
+        output_folder(EvaluateOptions(run=["a"], out=str(tmp_path / "letters.txt")), "paper")
+    (tmp_path / "letters.txt").unlink()
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"holds an earlier evaluation; add --overwrite"):
         output_folder(options, "paper")
     assert output_folder(EvaluateOptions(run=["a"], out=str(tmp_path), overwrite=True), "paper") == tmp_path
-    with pytest.raises(ConfigError, match=r"letters.txt is a file; name a folder"):
-        output_folder(EvaluateOptions(run=["a"], out=str(tmp_path / "letters.txt")), "paper")
 
 
 def test_many_conditions_take_more_resamples_so_that_holm_leaves_something() -> None:

@@ -179,7 +179,7 @@ def test_reading_notes_name_resamples_seeds_and_what_is_missing(document: dict[s
     for part in (
         "2,197 pairs in 25 groups (split test, 3 classes)",
         "25 groups are few",
-        "Holm for the 3 conditions of a run's table; with 2,000 resamples no adjusted p can fall below 0.003.",
+        "Holm for the 1 or 3 conditions of a run's table; with 2,000 resamples no adjusted p can fall below 0.001 or 0.003.",
         "mean over the perturbation seeds 0, 1,",
         "Training seeds: extra: 0, 1.",
         "Left out of pairs and outputs: sauce.",
