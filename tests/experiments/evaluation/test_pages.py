@@ -188,7 +188,7 @@ def test_reading_notes_name_resamples_seeds_and_what_is_missing(document: dict[s
         "No manifest.",
     ):
         assert part in text
-    document["resamples"] = 100
+    document["resamples"] = 30
     assert "so none can be significant: raise --resamples." in " ".join(notes.reading_notes(document))
 
 
