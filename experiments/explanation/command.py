@@ -7,13 +7,14 @@ import torch
 
 from datasets.index import PairIndex
 from experiments.explanation.gallery import PAGE_FILE, Settings, write_gallery
-from experiments.explanation.options import ExplainOptions, clear, output_folder
+from experiments.explanation.options import ExplainOptions, output_folder
 from experiments.explanation.page import means_table
 from experiments.explanation.selection import select
 from experiments.runs import RunRecord, load_index, read_runs
 from utils.config import parse_config
 from utils.devices import resolve_device
 from utils.errors import ConfigError
+from utils.files import whole_folder
 
 FLAGS = {"overwrite": "Replace the explanations that the folder holds."}
 
@@ -31,7 +32,6 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
     device = _device(options)
     index = _common_index(options, records)
     sections, notes = select(options, records, index)
-    clear(folder)
     settings = Settings(
         method=options.method,
         target=options.target,
@@ -39,7 +39,8 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
         per_sheet=options.per_sheet,
         batch_size=options.batch_size,
     )
-    summary = write_gallery(records, index, sections, folder, settings, device, notes)
+    with whole_folder(folder) as unfinished:
+        summary = write_gallery(records, index, sections, unfinished, settings, device, notes)
     print(means_table(summary["runs"]))
     for line in [*summary["alarms"], *summary["notes"]]:
         print(line)

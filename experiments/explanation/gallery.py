@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,17 @@ from datasets.index import PairIndex
 from datasets.pairs import VIEWS
 from experiments.explanation.maps import WITHOUT_EVIDENCE, check_method
 from experiments.explanation.page import save_class_shares, write_page
-from experiments.explanation.pictures import load_frames
+from experiments.explanation.pictures import Frame, load_frames
 from experiments.explanation.runs import Answer, OpenRun, open_runs, table_header
 from experiments.explanation.sheets import PairPicture, SheetWriter
-from experiments.explanation.summary import sentences, summarise_run
+from experiments.explanation.summary import DEFINITIONS, sentences, summarise_run
 from experiments.runs import RunRecord
 from utils.errors import DataError
 from utils.files import write_atomic, write_text
 
 TABLE_FILE, SUMMARY_FILE, PAGE_FILE, SHEETS = "explanations.csv", "summary.json", "index.html", "sheets"
 CLASSES_FILE = "evidence_by_class.png"
+_MOST_CUTS = 128  # cuts of other pairs that each map is held against
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,10 @@ def write_gallery(
     sections = [section for section in sections if len(section.rows)]
     if not sections:
         raise DataError("there is no pair to explain; choose others")
-    (folder / SHEETS).mkdir(parents=True, exist_ok=True)
     total = sum(len(section.rows) for section in sections)
     with ExitStack() as stack:
         runs = open_runs(stack, records, index, settings.method, settings.least_cells, device, total)
+        (folder / SHEETS).mkdir(parents=True, exist_ok=True)  # not before: a layer may be missing
         gallery = _Gallery(index, sections, folder, settings, runs)
 
         def write(temporary: Path) -> None:
@@ -147,6 +148,7 @@ class _Gallery:
         writer.writerow(table_header(self.views))
         batches = list(self._batches())
         frames = {frame: run.record for run in self.runs for frame in run.frames.values()}
+        self._gather_cuts(frames, device)
         loaded = load_frames(self.index, frames, [rows for _, rows in batches], device.type)
         done = 0
         with tqdm(total=len(self.rows), unit="pair", disable=None, leave=False) as bar:
@@ -156,6 +158,15 @@ class _Gallery:
                 done += len(rows)
                 bar.update(len(rows))
         self.sheets.close()
+
+    def _gather_cuts(self, frames: Mapping[Frame, RunRecord], device: torch.device) -> None:
+        """Give every run the cuts of pairs that are spread evenly over all; no draw, and no matter of batches."""
+        places = np.linspace(0, len(self.rows) - 1, min(len(self.rows), _MOST_CUTS)).round().astype(np.int64)
+        size = self.settings.batch_size
+        batches = [self.rows[places[start : start + size]] for start in range(0, len(places), size)]
+        for rows, pictures in zip(batches, load_frames(self.index, frames, batches, device.type), strict=True):
+            for run in self.runs:
+                run.add_cuts(self.index, pictures, rows)
 
     def _batches(self) -> Iterator[tuple[Section, NDArray[np.int64]]]:
         for section in self.sections:
@@ -183,7 +194,8 @@ class _Gallery:
         label, groups = self.index.label[self.rows], self.index.group[self.rows]
         result: dict[str, Any] = {
             **dataclasses.asdict(self.settings),
-            "evidence": self.settings.method not in WITHOUT_EVIDENCE,
+            "maps_have_a_unit": self.settings.method not in WITHOUT_EVIDENCE,
+            "definitions": DEFINITIONS,
             "data_root": str(self.index.root),
             "split": self.index.split,
             "n_pairs": len(self.rows),
@@ -196,8 +208,8 @@ class _Gallery:
         if self.settings.least_cells > 1:
             result["notes"].append(
                 f"Maps have at least {self.settings.least_cells} cells a side, for which some come from an earlier "
-                f"layer, where their sums follow the logit only roughly; shares of evidence are sharper with "
-                f"--least_cells 1"
+                f"layer, where their sums follow the logit only roughly; shares of evidence do not come from maps and "
+                f"are the same with --least_cells 1"
             )
         for run in self.runs:
             measured = summarise_run(run.columns(), run.views, label, groups, self.index.classes.names)

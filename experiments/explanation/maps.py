@@ -1,4 +1,4 @@
-"""Maps of the evidence that each module of a model gives for a class.
+"""What each module of a model adds to the logit of a class, and maps of where it comes from.
 
 The ``grad-cam`` library takes networks with one picture as input and scales each map by itself, so that two modules
 could not be compared. Here every module is run once under the library's recorder, their features meet in the head, one
@@ -53,12 +53,15 @@ class Explanation:
         logits: float32 B×C.
         target: int64 B, the class that the maps speak of.
         maps: float32 B×h×w by view name: evidence per cell of the layer's grid, negative where a cell speaks against
-            the class. With ``gradcam`` and ``hirescam`` in units of the logit.
+            the class.
+        contributions: float32 B×D by view name: for each feature f_i of the module, D of them, what it adds to the
+            target's logit y, f_i · ∂y/∂f_i, in units of the logit. They depend on neither method nor layer.
     """
 
     logits: NDArray[np.float32]
     target: NDArray[np.int64]
     maps: dict[str, NDArray[np.float32]]
+    contributions: dict[str, NDArray[np.float32]]
 
 
 def check_method(method: str) -> None:
@@ -72,10 +75,13 @@ def check_method(method: str) -> None:
 class Explainer:
     """Explains batches of one model; ``explaining`` makes one.
 
-    Where the features are the mean of the last map and the head is linear, the cells of a ``gradcam`` map A add up to
-    the module's part of the logit exactly: with ``y = Σ_k w_k mean(A_k)`` the gradient is ``w_k / hw`` everywhere, so
-    ``Σ_cells Σ_k mean(gradient_k) A_k = Σ_k w_k mean(A_k)`` (Selvaraju et al. 2017, section 3). Behind a ReLU the
-    same holds for the part that is linear around the pair: the maps of all modules and the biases add up to the logit.
+    What a module adds to the logit y is ``Σ_i f_i ∂y/∂f_i`` over its features f. With a linear head, or one that is
+    linear around the pair as behind a ReLU, this is exact: the modules' sums and the head's biases make up the logit.
+
+    Where the features are the mean of the map A, its ``gradcam`` cells add up to the same: the gradient of A_k is
+    ``∂y/∂f_k / hw`` everywhere, so ``Σ_cells Σ_k mean(gradient_k) A_k = Σ_k ∂y/∂f_k mean(A_k)`` (Selvaraju et al. 2017,
+    section 3). Where a class token, an attention or a norm stands between map and features they do not, and the map
+    shows where, not how much.
 
     Attributes:
         layers: the layer that each module's map is taken from, by view name.
@@ -108,16 +114,17 @@ class Explainer:
             features, recorders = {}, {}
             for view, backbone in self._model.backbones.items():
                 features[view], recorders[view] = self._record(view, backbone, views[view])
+                features[view].retain_grad()
             logits = self._model.fuse(features)
             if self._columns is not None:
                 logits = logits[:, self._columns]
             chosen = logits.argmax(dim=1) if target is None else target
-            if any(cam.uses_gradients for cam in recorders.values()):
-                torch.autograd.backward(logits.gather(1, chosen[:, None]).sum())
+            torch.autograd.backward(logits.gather(1, chosen[:, None]).sum())
         result = Explanation(
             logits=logits.detach().float().cpu().numpy(),
             target=chosen.cpu().numpy(),
             maps={view: self._map(cam, self.layers[view], views[view]) for view, cam in recorders.items()},
+            contributions={view: _contributions(values) for view, values in features.items()},
         )
         self._refuse_what_is_not_finite(result)
         return result
@@ -183,6 +190,13 @@ def explaining(
             module.training = mode
         for weight, wish in wishes:
             weight.requires_grad_(wish)
+
+
+def _contributions(features: Tensor) -> NDArray[np.float32]:
+    """Return features times their gradient, B×D."""
+    gradient = torch.zeros_like(features) if features.grad is None else features.grad
+    product: NDArray[np.float32] = (features.detach().float() * gradient.float()).cpu().numpy()
+    return product
 
 
 def _as_leaf(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""What is counted on the maps of one batch: evidence per module, heat on pixels that hold no picture."""
+"""What is counted on one batch: evidence per module, heat on pixels that hold no picture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,23 +18,50 @@ Masks = NDArray[np.bool_]
 class ViewMeasures:
     """Counts on one view of B pairs, float32 B each; fractions in 0..1, NaN where undefined.
 
+    With y the logit of the class that is explained and f_i the features of the view's module:
+
     Attributes:
-        evidence: sum of the positive part of the map over its cells.
-        contribution: sum over all cells, those that speak against the class included.
-        share: this module's part of the evidence of all modules; NaN where no module has any, or there is one module.
+        contribution: what the module adds to y: Σ_i f_i ∂y/∂f_i, in logits.
+        evidence: its positive part: Σ_i max(0, f_i ∂y/∂f_i), in logits.
+        evidence_share: the module's evidence over that of all modules; NaN where none has any, or there is one module.
+        map_sum: sum of the map over its cells; where it is not the contribution, the map shows where, not how much.
+        map_evidence: sum of the positive part of the map over its cells.
         blacked_heat: part of the heat on the picture that lies on pixels that the cut made black; NaN without heat.
         blacked_area: the part of the picture that these pixels take up.
+        control_heat: as ``blacked_heat``, for the cuts of other pairs laid on the same map, on average over them; NaN
+            without heat or without other pairs.
+        control_area: the part of the picture that those cuts take up.
         bars_heat: part of all heat that lies on letterbox bars, which are not the picture; NaN without heat.
         bars_area: the part of the view that the bars take up.
     """
 
-    evidence: Floats
     contribution: Floats
-    share: Floats
+    evidence: Floats
+    evidence_share: Floats
+    map_sum: Floats
+    map_evidence: Floats
     blacked_heat: Floats
     blacked_area: Floats
+    control_heat: Floats
+    control_area: Floats
     bars_heat: Floats
     bars_area: Floats
+
+
+MEASURES = tuple(field.name for field in fields(ViewMeasures))
+
+
+@dataclass(frozen=True)
+class OtherCuts:
+    """Pixels that the cut made black in R other pairs.
+
+    Attributes:
+        masks: bool R×S×S.
+        counted: bool B×R, False where a pair is of the same group.
+    """
+
+    masks: Masks
+    counted: Masks
 
 
 def positive(maps: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -86,36 +114,65 @@ def bars(content_box: Tensor, side: int) -> Masks:
 
 
 def measure(
-    maps: Mapping[str, Floats], blacked: Mapping[str, Masks], outside: Mapping[str, Masks], *, evidence: bool = True
+    maps: Mapping[str, Floats],
+    contributions: Mapping[str, Floats],
+    blacked: Mapping[str, Masks],
+    outside: Mapping[str, Masks],
+    others: Mapping[str, OtherCuts],
 ) -> dict[str, ViewMeasures]:
     """Count evidence and heat of B pairs, by view name.
 
     Args:
         maps: evidence per cell, B×h×w by view name.
+        contributions: of each feature to the logit, B×D by view name.
         blacked: pixels that the cut made black, B×S×S by view name.
         outside: letterbox bars, B×S×S by view name.
-        evidence: False where the method's maps have no unit in common; shares are then NaN.
+        others: cuts of other pairs, by view name.
     """
-    sums = {view: values.sum(axis=(1, 2), dtype=np.float64) for view, values in positive(maps).items()}
-    total = np.sum(list(sums.values()), axis=0)
-    shared = evidence and len(maps) > 1
+    evidence = {view: _sum(np.maximum(values, 0.0)) for view, values in contributions.items()}
+    total = np.sum(list(evidence.values()), axis=0)
     result = {}
     for view, values in maps.items():
         heat = enlarge(np.maximum(values, 0.0), blacked[view].shape[-1])
-        all_heat = heat.sum(axis=(1, 2), dtype=np.float64)
-        on_bars = (heat * outside[view]).sum(axis=(1, 2), dtype=np.float64)
-        on_blacked = (heat * blacked[view]).sum(axis=(1, 2), dtype=np.float64)
-        picture_area = (~outside[view]).sum(axis=(1, 2), dtype=np.float64)
+        picture = ~outside[view]
+        all_heat, on_picture = _sum(heat), _sum(heat * picture)
         result[view] = ViewMeasures(
-            evidence=sums[view].astype(np.float32),
-            contribution=values.sum(axis=(1, 2), dtype=np.float64).astype(np.float32),
-            share=_part(sums[view], total) if shared else np.full(len(values), np.nan, np.float32),
-            blacked_heat=_part(on_blacked, all_heat - on_bars),
-            blacked_area=_part(blacked[view].sum(axis=(1, 2), dtype=np.float64), picture_area),
-            bars_heat=_part(on_bars, all_heat),
+            contribution=_sum(contributions[view]).astype(np.float32),
+            evidence=evidence[view].astype(np.float32),
+            evidence_share=_part(evidence[view], total) if len(maps) > 1 else np.full(len(values), np.nan, np.float32),
+            map_sum=_sum(values).astype(np.float32),
+            map_evidence=_sum(np.maximum(values, 0.0)).astype(np.float32),
+            blacked_heat=_part(_sum(heat * blacked[view]), on_picture),
+            blacked_area=_part(_sum(blacked[view]), _sum(picture)),
+            control_heat=_part(_under(heat * picture, others[view]), on_picture),
+            control_area=_part(_under(picture, others[view]), _sum(picture)),
+            bars_heat=_part(all_heat - on_picture, all_heat),
             bars_area=outside[view].mean(axis=(1, 2)).astype(np.float32),
         )
     return result
+
+
+def departure(map_sum: NDArray[Any], contribution: NDArray[Any]) -> float:
+    """Return how far the sums of N maps lie from what the module adds to the logit, as a part of that.
+
+    ``Σ |map_sum - contribution| / Σ |contribution|`` over the pairs; NaN where the module adds nothing.
+    """
+    size = float(np.abs(contribution).sum(dtype=np.float64))
+    return float(np.abs(map_sum - contribution).sum(dtype=np.float64)) / size if size > 0 else float("nan")
+
+
+def _under(values: NDArray[Any], others: OtherCuts) -> NDArray[np.float64]:
+    """Sum values B×S×S over each of the other cuts; average over the cuts that count for a pair, NaN without any."""
+    sums = values.reshape(len(values), -1).astype(np.float32) @ others.masks.reshape(len(others.masks), -1).T
+    number = others.counted.sum(axis=1)
+    mean: NDArray[np.float64] = _sum(np.where(others.counted, sums, 0.0)) / np.where(number > 0, number, np.nan)
+    return mean
+
+
+def _sum(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum over all axes but the first."""
+    total: NDArray[np.float64] = values.reshape(len(values), -1).sum(axis=1, dtype=np.float64)
+    return total
 
 
 def _part(part: NDArray[np.float64], whole: NDArray[np.float64]) -> Floats:

@@ -42,7 +42,7 @@ class ExplainOptions:
         count: pairs shown, for ``disagree`` in each direction.
         seed: of the samples.
         least_cells: smallest wanted number of cells on a map's shorter side; 1 takes the last map before pooling,
-            more an earlier layer where the last one is coarser: sharper pictures, rougher shares of evidence.
+            more an earlier layer where the last one is coarser: sharper pictures, whose sums follow the logit less.
         per_sheet: pairs on one picture; 1 makes a picture per pair.
         batch_size: pairs per forward pass.
         out: folder to write; null takes ``<run>/explanations`` of the first run.
@@ -86,6 +86,8 @@ def output_folder(options: ExplainOptions, overwrite: bool) -> Path:
         raise ConfigError(f"--out {folder} is a file; name a folder")
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     foreign = [name for name in found if name not in (TABLE_FILE, SUMMARY_FILE, PAGE_FILE, CLASSES_FILE, SHEETS)]
+    if (folder / SHEETS).is_dir():
+        foreign += [f"{SHEETS}/{path.name}" for path in (folder / SHEETS).iterdir() if path.suffix != ".png"]
     if foreign:
         raise ConfigError(
             f"--out {folder} is not empty and holds what no explanation wrote ({', '.join(foreign[:3])}); name another "
@@ -94,11 +96,3 @@ def output_folder(options: ExplainOptions, overwrite: bool) -> Path:
     if found and not overwrite:
         raise ConfigError(f"--out {folder} holds earlier explanations; add --overwrite, or name another folder")
     return folder
-
-
-def clear(folder: Path) -> None:
-    """Remove what an earlier explanation left in a folder that ``output_folder`` allowed."""
-    for name in (SUMMARY_FILE, PAGE_FILE, TABLE_FILE, CLASSES_FILE):
-        (folder / name).unlink(missing_ok=True)
-    for path in (folder / SHEETS).glob("*.png"):
-        path.unlink()

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.explanation.summary import percent
+from experiments.explanation.sheets import PLACES_ONLY
+from experiments.explanation.summary import LARGEST_DEPARTURE, percent
 from experiments.figures import BLUE, ORANGE, PURPLE, VERMILION, draw, elide
 from experiments.report import format_score, text_table
 from utils.files import write_text
@@ -41,7 +42,7 @@ def save_class_shares(runs: Mapping[str, Any], path: Path) -> bool:
         axes.set_yticks(range(len(order)), labels, fontsize=8)
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlim(0, 100)
-        axes.set_xlabel("share of the positive evidence that lies in extra_roi (%), mean and 95 % interval")
+        axes.set_xlabel("part of the evidence that comes from extra_roi (%), mean and 95 % interval")
         axes.set_title("Which classes lean on their surroundings?", pad=10)
         axes.grid(visible=True, axis="x", color="#e3e3e3", lw=0.7)
         axes.set_axisbelow(True)
@@ -91,6 +92,8 @@ def means_table(runs: Mapping[str, Any]) -> str:
                     "share": format_score(share["mean"], share["mean_ci"]),
                     "heat": format_score(heat["heat"], heat["heat_ci"]),
                     "area": format_score(heat["area"]),
+                    "control": format_score(heat["control"]),
+                    "contribution": format_score(run["contribution"][view]["mean"]),
                     "bars": format_score(run["heat_on_bars"][view]["heat"]),
                     "top1": format_score(run["top1"]),
                 }
@@ -99,8 +102,10 @@ def means_table(runs: Mapping[str, Any]) -> str:
         "run": "run",
         "view": "view",
         "share": "share of evidence",
+        "contribution": "adds to logit",
         "heat": "heat on cut-out pixels",
         "area": "their area",
+        "control": "excess, other cuts",
         "bars": "heat on bars",
         "top1": "top-1 here",
     }
@@ -110,14 +115,22 @@ def means_table(runs: Mapping[str, Any]) -> str:
 def _legend(summary: Mapping[str, Any]) -> list[str]:
     of = "the predicted class" if summary["target"] == "predicted" else "the true class"
     lines = [
-        f"Maps speak for {of}. Both maps of a pair are divided by one number, its strongest evidence per area, so that "
-        f"modules can be compared. Pixels that the cut made black hold no picture: heat there beyond their share of "
-        f"the area means that the outline is being read (or, where objects sit at the centre, that maps favour it). "
-        f"Brackets hold 95 % intervals from a bootstrap over groups; they speak of these pairs alone, and another seed "
-        f"of the same training can differ by more."
+        f"Everything speaks for {of}, y its logit. A module with features f_i adds Σ f_i ∂y/∂f_i to the logit; its "
+        f"evidence is the positive part Σ max(0, f_i ∂y/∂f_i), and its share of evidence is that over the sum for all "
+        f"modules. These numbers, in logits, come from no map, so method, layer and --least_cells do not change them; "
+        f"features of zero stand for nothing seen.",
+        "Both maps of a pair are divided by one number, its strongest evidence per area. Colours of two modules can be "
+        "compared where a map's cells add up to what the module adds to the logit; where they are off by more than "
+        f"{percent(LARGEST_DEPARTURE)}, the module's name has an asterisk ({PLACES_ONLY}) under the picture: that map "
+        "shows where, not how much.",
+        "Pixels that the cut made black hold no picture: heat there beyond their part of the area, and beyond what "
+        "the same maps have under the cuts of other pairs (the control), hints that the outline is read. It depends on "
+        "the layer, so neither an alarm nor its absence settles the question. Brackets hold 95 % intervals from a "
+        "bootstrap over groups; they speak of these pairs alone, and another seed of the same training can differ by "
+        "more.",
     ]
-    if not summary["evidence"]:
-        lines.append(f"{summary['method']} draws principal components, which have no unit: no shares between modules.")
+    if not summary["maps_have_a_unit"]:
+        lines.append(f"{summary['method']} draws principal components, whose maps have neither sign nor unit.")
     return lines
 
 

@@ -12,16 +12,25 @@ from scipy.special import softmax
 
 from datasets.index import PairIndex
 from experiments.explanation.lettering import Picture
-from experiments.explanation.maps import WITHOUT_EVIDENCE, Explainer, explaining
-from experiments.explanation.measures import ViewMeasures, bars, blacked_out, measure, one_scale
+from experiments.explanation.maps import Explainer, explaining
+from experiments.explanation.measures import (
+    MEASURES,
+    Masks,
+    OtherCuts,
+    ViewMeasures,
+    bars,
+    blacked_out,
+    departure,
+    measure,
+    one_scale,
+)
 from experiments.explanation.pictures import Frame, frames_of
-from experiments.explanation.sheets import RunRow, ViewPicture
-from experiments.explanation.summary import percent
+from experiments.explanation.sheets import PLACES_ONLY, RunRow, ViewPicture
+from experiments.explanation.summary import LARGEST_DEPARTURE, percent
 from experiments.kinds import Model
 from experiments.runs import RunRecord
 from utils.batch import Batch, normalise
 
-MEASURES = ("evidence", "contribution", "share", "blacked_heat", "blacked_area", "bars_heat", "bars_area")
 ANSWER = ("prediction", "correct", "probability", "truth_probability", "target", "target_logit")
 KEY = ("run", "section", "sheet", "split", "class", "stem", "group")
 
@@ -65,6 +74,8 @@ class OpenRun:
         self.frames: dict[str, Frame] = frames_of(record, model.view_specs)
         self._model, self._explainer, self._device = model, explainer, device
         names = ["correct", *(f"{name}_{view}" for view in self.views for name in MEASURES)]
+        self._cuts: dict[str, list[Masks]] = {view: [] for view in self.views}
+        self._cut_groups: list[NDArray[np.integer[Any]]] = []
         self._columns = {name: np.full(pairs, np.nan, np.float32) for name in names}
 
     def columns(self) -> Mapping[str, NDArray[np.float32]]:
@@ -83,6 +94,12 @@ class OpenRun:
             }
             for view, layer in self._explainer.layers.items()
         }
+
+    def add_cuts(self, index: PairIndex, pictures: Mapping[Frame, Batch], rows: NDArray[np.int64]) -> None:
+        """Take the cuts of some pairs as a control, before any answer: maps of other groups are held against them."""
+        for view, frame in self.frames.items():
+            self._cuts[view].append(_cut(pictures[frame], view))
+        self._cut_groups.append(index.group[rows])
 
     def answer(
         self,
@@ -111,9 +128,10 @@ class OpenRun:
         found = self._explainer.explain(inputs, wanted)
         counts = measure(
             found.maps,
-            {view: blacked_out(batch.views[view], batch.views["photo"]) for view, batch in batches.items()},
+            found.contributions,
+            {view: _cut(batch, view) for view, batch in batches.items()},
             {view: bars(batch.content_box[view], self.frames[view].size) for view, batch in batches.items()},
-            evidence=self._explainer.method not in WITHOUT_EVIDENCE,
+            self._others(index.group[rows]),
         )
         predicted = found.logits.argmax(axis=1)
         self._keep(at, predicted == label, counts)
@@ -135,6 +153,7 @@ class OpenRun:
                         pixels=_picture(batch, view, place),
                         heat=heats[view][place],
                         captions=_captions(view, counts[view], place),
+                        places_only=_places_only(counts[view], place),
                     )
                     for view, batch in batches.items()
                 },
@@ -143,6 +162,11 @@ class OpenRun:
         ]
         photos = [_picture(batches[self.views[0]], "photo", place) for place in range(len(rows))]
         return Answer(texts, counts, shown, photos)
+
+    def _others(self, groups: NDArray[np.integer[Any]]) -> dict[str, OtherCuts]:
+        counted = groups[:, None] != np.concatenate(self._cut_groups)[None]
+        self._cuts = {view: [np.concatenate(masks)] for view, masks in self._cuts.items()}
+        return {view: OtherCuts(masks[0], counted) for view, masks in self._cuts.items()}
 
     def _keep(self, at: int, correct: NDArray[np.bool_], counts: Mapping[str, ViewMeasures]) -> None:
         self._columns["correct"][at : at + len(correct)] = correct
@@ -177,14 +201,24 @@ def open_runs(
     return runs
 
 
+def _cut(batch: Batch, view: str) -> Masks:
+    return blacked_out(batch.views[view], batch.views["photo"])
+
+
 def _picture(batch: Batch, view: str, place: int) -> Picture:
     pixels: Picture = batch.views[view][place].permute(1, 2, 0).contiguous().cpu().numpy()
     return pixels
 
 
+def _places_only(counts: ViewMeasures, place: int) -> bool:
+    one = slice(place, place + 1)
+    return departure(counts.map_sum[one], counts.contribution[one]) > LARGEST_DEPARTURE
+
+
 def _captions(view: str, counts: ViewMeasures, place: int) -> list[str]:
-    share, heat = float(counts.share[place]), float(counts.blacked_heat[place])
-    lines = [view if np.isnan(share) else f"{view}: {percent(share)} of the evidence"]
+    share, heat = float(counts.evidence_share[place]), float(counts.blacked_heat[place])
+    name = f"{view}{PLACES_ONLY}" if _places_only(counts, place) else view
+    lines = [name if np.isnan(share) else f"{name}: {percent(share)} of the evidence"]
     if view != "photo":
         hot = "no heat" if np.isnan(heat) else f"{percent(heat)} of heat"
         lines.append(f"cut out: {percent(float(counts.blacked_area[place]))} of area, {hot}")

@@ -18,17 +18,22 @@ from utils.files import write_atomic
 
 TILE = 216  # pixels
 OPACITY = (0.3, 0.8)  # of the map's colour, without heat and at its strongest
-_GAP, _LINE, _SMALL, _MARGIN, _FOOT = 8, 17, 13, 16, 46
+PLACES_ONLY = "*"  # behind the name of a view whose map shows where, not how much
+_GAP, _LINE, _SMALL, _MARGIN, _FOOT = 8, 17, 13, 16, 64
 _ROW = _LINE + TILE + 2 * _SMALL + 12  # title, pictures, captions
 
 
 @dataclass(frozen=True)
 class ViewPicture:
-    """One view: pixels uint8 S×S×3, heat h×w in 0..1 on the pair's scale, and the lines below it."""
+    """One view: pixels uint8 S×S×3, heat h×w in 0..1 on the pair's scale, and the lines below it.
+
+    ``places_only`` says that the map shows where, not how much; the first line then carries ``PLACES_ONLY``.
+    """
 
     pixels: Picture
     heat: NDArray[np.float32]
     captions: Sequence[str]
+    places_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def draw_sheet(path: Path, heading: str, pairs: Sequence[PairPicture], views: Se
         line, column = divmod(number, across)
         left = _MARGIN + column * (block_width + 3 * _GAP)
         _draw_pair(sheet, pair, left, _MARGIN + 2 * _LINE + line * block_height, views)
-    _draw_scale(sheet, _MARGIN, height - _FOOT + 6)
+    starred = any(view.places_only for pair in pairs for row in pair.rows for view in row.views.values())
+    _draw_scale(sheet, _MARGIN, height - _FOOT + 6, starred)
     write_atomic(path, lambda temporary: sheet.image.save(temporary, "PNG", compress_level=3), durable=False)
 
 
@@ -149,7 +155,7 @@ def _draw_pair(sheet: Sheet, pair: PairPicture, left: int, top: int, views: Sequ
                 sheet.text(x, upper + _LINE + TILE + 2 + line * _SMALL, caption, size=11, color=INK, room=TILE)
 
 
-def _draw_scale(sheet: Sheet, left: int, top: int) -> None:
+def _draw_scale(sheet: Sheet, left: int, top: int, starred: bool) -> None:
     """Draw the colour bar as it looks over black and over mid-grey, which is what the maps lie on."""
     heat = np.tile(np.linspace(0.0, 1.0, 256, dtype=np.float32), (14, 1))
     bar = _blend(np.repeat([0.0, 128.0], 7)[:, None] * np.ones(256), heat)
@@ -159,3 +165,6 @@ def _draw_scale(sheet: Sheet, left: int, top: int) -> None:
     sheet.text(left + 84 + 256 + _GAP, top, note, size=12, color=INK)
     legend = "prediction in blue: right; in red: wrong. Upper half of the bar: over black; lower half: over grey"
     sheet.text(left, top + _LINE + 3, legend, size=11, color=PALE)
+    if starred:
+        note = f"{PLACES_ONLY} this map shows where, not how much: its strength cannot be compared with other maps"
+        sheet.text(left, top + 2 * _LINE + 3, note, size=11, color=INK)

@@ -6,10 +6,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.explanation.measures import departure
 from experiments.resampling import draw_groups
 
 RESAMPLES = 2000
 COARSE = 4  # cells on the shorter side below which a map hardly tells one place from another
+LARGEST_DEPARTURE = 0.1  # of a map's sum from what its module adds to the logit, as a part of that
+# With y the logit of the class that is explained and f_i the features of a module.
+DEFINITIONS = {
+    "contribution": "sum_i f_i dy/df_i: what the module adds to y, in logits",
+    "evidence": "sum_i max(0, f_i dy/df_i): the positive part of it, in logits",
+    "evidence_share": "evidence of the module over the evidence of all modules",
+    "map_sum": "sum of the map over its cells; where it is not the contribution, the map shows where, not how much",
+    "map_evidence": "sum of the positive part of the map over its cells",
+    "map_departure": "sum over pairs of |map_sum - contribution| over the sum of |contribution|",
+    "control": "the same maps under the cuts of other pairs of the gallery that are not of the pair's group",
+}
+
+_HOW = " (--least_cells takes one with more cells)"
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.integer[Any]]
@@ -56,31 +70,34 @@ def summarise_run(
     """Return the means of one run over N pairs.
 
     Args:
-        columns: float N by name: ``correct``, and ``share_<view>``, ``blacked_heat_<view>``, ``blacked_area_<view>``,
-            ``bars_heat_<view>``, ``bars_area_<view>`` for each view; NaN where undefined.
+        columns: float N by name: ``correct``, and each of ``MEASURES`` with the name of each view, such as
+            ``evidence_share_roi``; NaN where undefined.
         views: the run's views.
         label: int N, class of each pair.
         groups: int N.
         names: class names.
 
     Returns:
-        ``top1``, ``evidence_share``, ``heat_on_blacked_out``, ``heat_on_bars`` (by view, each with its ``_ci``) and
-        ``by_class``, one row per class that occurs; the last is empty for a run of one view.
+        ``top1``, ``evidence_share``, ``contribution``, ``heat_on_blacked_out``, ``heat_on_bars`` (by view, each with
+        its ``_ci``), ``map_departure`` by view, and ``by_class``, one row per class that occurs, which is empty for a
+        run of one view. In ``heat_on_blacked_out``, ``difference`` is heat less area, ``control`` the same under
+        the cuts of other pairs, and ``above_control`` the difference of these two.
     """
     result: dict[str, Any] = {"pairs": len(label), **_entry("top1", columns["correct"], groups)}
-    shares = {view: columns[f"share_{view}"] for view in views}
-    first = shares[views[0]]
+    first = columns[f"evidence_share_{views[0]}"]
     result["pairs_without_evidence"] = int(np.isnan(first).sum()) if len(views) > 1 else None
-    result["evidence_share"] = {view: _entry("mean", values, groups) for view, values in shares.items()}
+    for name in ("evidence_share", "contribution"):
+        result[name] = {view: _entry("mean", columns[f"{name}_{view}"], groups) for view in views}
+    result["map_departure"] = {
+        view: _number(departure(columns[f"map_sum_{view}"], columns[f"contribution_{view}"])) for view in views
+    }
     for name, key in (("blacked", "heat_on_blacked_out"), ("bars", "heat_on_bars")):
-        result[key] = {
-            view: {
-                **_entry("heat", columns[f"{name}_heat_{view}"], groups),
-                **_entry("area", columns[f"{name}_area_{view}"], groups),
-                **_entry("difference", columns[f"{name}_heat_{view}"] - columns[f"{name}_area_{view}"], groups),
-            }
-            for view in views
-        }
+        result[key] = {view: _heat(columns, name, view, groups) for view in views}
+    for view in views:
+        counts = result["heat_on_blacked_out"][view]
+        own = columns[f"blacked_heat_{view}"] - columns[f"blacked_area_{view}"]
+        control = columns[f"control_heat_{view}"] - columns[f"control_area_{view}"]
+        counts |= _entry("control", control, groups) | _entry("above_control", own - control, groups)
     result["by_class"] = by_class(columns, label, groups, names) if len(views) > 1 else []
     return result
 
@@ -89,7 +106,7 @@ def by_class(columns: Mapping[str, Floats], label: Codes, groups: Codes, names: 
     """Return how much each class leans on its surroundings, the most first.
 
     Args:
-        columns: as in ``summarise_run``; ``share_extra_roi``, ``blacked_heat_extra_roi`` and
+        columns: as in ``summarise_run``; ``evidence_share_extra_roi``, ``blacked_heat_extra_roi`` and
             ``blacked_area_extra_roi`` are read.
         label: int N.
         groups: int N.
@@ -99,7 +116,7 @@ def by_class(columns: Mapping[str, Floats], label: Codes, groups: Codes, names: 
         For each class that occurs its ``pairs`` with evidence, their mean ``extra_roi_share``, and
         ``outline_excess``: the heat of extra_roi on pixels that the cut made black, less their area; both with ``_ci``.
     """
-    share = columns["share_extra_roi"]
+    share = columns["evidence_share_extra_roi"]
     excess = columns["blacked_heat_extra_roi"] - columns["blacked_area_extra_roi"]
     rows = []
     for k in np.unique(label):
@@ -118,17 +135,21 @@ def sentences(
     Args:
         name: of the run.
         run: from ``summarise_run``.
-        layers: by view name, ``cells`` (h, w) of the grid.
+        layers: by view name, ``name`` of the layer and ``cells`` (h, w) of the grid.
     """
-    alarms, remarks = [], []
-    counts = run["heat_on_blacked_out"].get("extra_roi")
-    interval = counts and counts["difference_ci"]
-    if interval and interval[0] > 0:
-        alarms.append(
-            f"{name}: {percent(counts['heat'])} of the heat in extra_roi lies on pixels that the cut made black, "
-            f"which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])} "
-            f"[{points(interval[0])}, {points(interval[1])}]): the outline of what was cut out is being read"
-        )
+    alarms: list[str] = []
+    remarks: list[str] = []
+    if "extra_roi" in run["heat_on_blacked_out"]:
+        text, alarming = _outline(run["heat_on_blacked_out"]["extra_roi"], layers["extra_roi"])
+        (alarms if alarming else remarks).append(f"{name}: {text}")
+    for view, off in run["map_departure"].items():
+        if off is not None and off > LARGEST_DEPARTURE:
+            remarks.append(
+                f"{name}: the maps of {view} (layer {layers[view]['name']}) do not add up to what the module adds to "
+                f"the logit (off by {percent(off)} of it on average over the pairs): they show where, not how much, "
+                f"and are not comparable in strength with maps of other modules; shares of evidence do not come from "
+                f"maps"
+            )
     coarse = [
         f"{view} {layer['cells'][0]}×{layer['cells'][1]} ({layer['name']})"
         for view, layer in layers.items()
@@ -136,12 +157,12 @@ def sentences(
     ]
     if coarse:
         remarks.append(
-            f"{name}: few cells in the maps, {', '.join(coarse)}, so places in them are rough; shares between modules "
-            f"do not suffer from that, and --least_cells {COARSE} takes an earlier layer"
+            f"{name}: few cells in the maps, {', '.join(coarse)}, so places in them are rough; shares of evidence do "
+            f"not suffer from that, and --least_cells {COARSE} takes an earlier layer"
         )
     missing = run["pairs_without_evidence"]
     if missing:
-        remarks.append(f"{name}: {missing:,} pairs have no positive evidence in any module and count in no mean")
+        remarks.append(f"{name}: {missing:,} pairs have no evidence for the class in any module and count in no mean")
     return alarms, remarks
 
 
@@ -153,6 +174,51 @@ def percent(fraction: float | None) -> str:
 def points(fraction: float) -> str:
     """Return a difference of fractions in percentage points with its sign."""
     return f"{100 * fraction:+.1f}"
+
+
+def _outline(counts: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the sentence on heat over cut-out pixels of extra_roi, and whether it is an alarm.
+
+    It is one where the heat exceeds the area, and by more than it does under the cuts of other pairs, beyond both
+    intervals; without other pairs, where it exceeds the area.
+    """
+    where = f"layer {layer['name']}, {layer['cells'][0]}×{layer['cells'][1]} cells"
+    if counts["difference"] is None:
+        return (
+            f"no map of extra_roi ({where}) has heat, so nothing can be said on the outline of what was cut out",
+            False,
+        )
+    control = ""
+    if counts["control"] is not None:
+        control = f"; under the cuts of other pairs {points(counts['control'])}{_limits(counts['control_ci'])}"
+    text = (
+        f"in maps of extra_roi from {where}, {percent(counts['heat'])} of the heat lies on pixels that the cut made "
+        f"black, which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])}"
+        f"{_limits(counts['difference_ci'])} points{control})"
+    )
+    more = _above_zero(counts["difference_ci"])
+    if more and (counts["above_control"] is None or _above_zero(counts["above_control_ci"])):
+        return f"{text}: the outline of what was cut out may be read. Another layer may show otherwise{_HOW}", True
+    if more:
+        return f"{text}: no more than maps have there under any cut. Another layer may show otherwise{_HOW}", False
+    return f"{text}: no sign here that the outline is read. Another layer may show one{_HOW}", False
+
+
+def _above_zero(interval: Sequence[float] | None) -> bool:
+    return interval is not None and interval[0] > 0
+
+
+def _limits(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f" [{points(interval[0])}, {points(interval[1])}]"
+
+
+def _heat(columns: Mapping[str, Floats], name: str, view: str, groups: Codes) -> dict[str, Any]:
+    heat, area = columns[f"{name}_heat_{view}"], columns[f"{name}_area_{view}"]
+    return _entry("heat", heat, groups) | _entry("area", area, groups) | _entry("difference", heat - area, groups)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _entry(name: str, values: Floats, groups: Codes) -> dict[str, Any]:
