@@ -28,7 +28,7 @@ from utils.run_directory import describe_environment
 
 SCRIPT = "evaluate.py"
 FLAGS = {"dry_run": "Print what would be computed, and exit."}
-_DRAWN_PAIRS = 3
+_DRAWN_PAIRS, _MANY_CONDITIONS = 3, 12  # a suite of more conditions than that is drawn on one pair
 _SWITCHES = ("--overwrite", "--baselines")
 
 
@@ -134,8 +134,9 @@ def _draw_views(plan: Plan, path: Path) -> None:
     index, data = plan.indices[chosen], plan.records[chosen].config.data
     # The squarest photo holds the most patches: where any pair can be permuted, this one can.
     squarest = int(np.argmax(index.size.min(axis=1) / index.size.max(axis=1)))
-    spread = np.linspace(0, len(index) - 1, _DRAWN_PAIRS + 1).round().astype(int)[:-1]
-    rows = list(dict.fromkeys([squarest, *spread.tolist()]))[:_DRAWN_PAIRS]
+    pairs = 1 if len(plan.suite.conditions) > _MANY_CONDITIONS else _DRAWN_PAIRS
+    spread = np.linspace(0, len(index) - 1, pairs + 1).round().astype(int)[:-1]
+    rows = list(dict.fromkeys([squarest, *spread.tolist()]))[:pairs]
     save_transformed_views(plan.designs[chosen].specs, data, index, plan.suite, rows, path)
 
 

@@ -103,7 +103,11 @@ def series_notes(document: Document, series: str) -> list[str]:
                 changes = [run["conditions"][condition]["change"] for run in runs]
                 sure = [change for change in changes if not _inside_noise(change[score], change[f"{score}_p_holm"])]
                 found.setdefault(len(sure), []).append(condition)
-        parts = [f"in {number or 'none'} of {len(runs)} runs: {', '.join(found[number])}" for number in sorted(found)]
+        parts = []
+        for number, names in sorted(found.items()):
+            many = number == 0 and len(names) > _SPELT_OUT
+            listed = f"the other {len(names)}" if many else ", ".join(names)
+            parts.append(f"in {number or 'none'} of {len(runs)} runs: {listed}")
         if parts:
             notes.append(
                 f"The change in {HEADINGS[score]} is outside the noise of the test pairs (p after Holm at most "

@@ -172,6 +172,12 @@ def test_a_series_says_in_how_many_runs_a_change_is_sure(document: dict[str, Any
         "The change in top-1 is outside the noise of the test pairs (p after Holm at most 0.05) in 1 of 2 runs: move."
     )
     assert macro_f1.endswith("in 2 of 2 runs: move.")
+    level = {"change": cells(0.0) | dict.fromkeys(("top1_p_holm", "macro_f1_p_holm"), 0.5)}
+    many = {f"shift{number}": level for number in range(9)}
+    document["series"]["extra"] |= many
+    for name in ("extra/seed0", "extra/seed1"):
+        document["runs"][name]["conditions"] |= many
+    assert notes.series_notes(document, "extra")[1].endswith("in 2 of 2 runs: move; in none of 2 runs: the other 9.")
 
 
 def test_reading_notes_name_resamples_seeds_and_what_is_missing(document: dict[str, Any]) -> None:
@@ -179,7 +185,8 @@ def test_reading_notes_name_resamples_seeds_and_what_is_missing(document: dict[s
     for part in (
         "2,197 pairs in 25 groups (split test, 3 classes)",
         "25 groups are few",
-        "Holm for the 1 or 3 conditions of a run's table; with 2,000 resamples no adjusted p can fall below 0.001 or 0.003.",
+        "Holm for the 1 or 3 conditions of a run's table",
+        "with 2,000 resamples no adjusted p can fall below 0.001 or 0.003.",
         "mean over the perturbation seeds 0, 1,",
         "Training seeds: extra: 0, 1.",
         "Left out of pairs and outputs: sauce.",
