@@ -26,9 +26,10 @@ def test_gallery_of_two_runs(two_view_run: Path, one_view_run: Path, tmp_path: P
     assert [row["run"] for row in rows[:2]] == ["roi", "both"]
     for row in rows:
         if row["run"] == "roi":
-            assert row["evidence_extra_roi"] == row["share_roi"] == ""
-        elif float(row["evidence_roi"]) + float(row["evidence_extra_roi"]) > 0:
-            assert float(row["share_roi"]) + float(row["share_extra_roi"]) == pytest.approx(1, abs=1e-4)
+            assert row["evidence_extra_roi"] == row["evidence_share_roi"] == ""
+        else:
+            roi, extra_roi = float(row["evidence_roi"]), float(row["evidence_extra_roi"])
+            assert float(row["evidence_share_roi"]) == pytest.approx(roi / (roi + extra_roi), abs=1e-4)
         assert (out / row["sheet"]).is_file()
         assert float(row["bars_area_roi"]) == 0.25  # 48×36 pixels in a square
         assert row["correct"] == str(int(row["prediction"] == row["class"]))
@@ -39,9 +40,37 @@ def test_gallery_of_two_runs(two_view_run: Path, one_view_run: Path, tmp_path: P
     assert json.loads((out / "summary.json").read_text()) == summary
     assert summary["runs"]["both"]["layers"]["roi"]["prefix_tokens"] == 1
     assert summary["n_pairs"] == 20
+    assert summary["runs"]["both"]["map_departure"]["roi"] > 0.1  # a class token
+    assert summary["runs"]["both"]["map_departure"]["extra_roi"] < 1e-4
+    named = [line for line in summary["notes"] if "where, not how much" in line]
+    assert [line.partition(" (layer")[0] for line in named] == [
+        "roi: the maps of roi",
+        "both: the maps of roi",
+    ]
+    assert "sum_i max(0, f_i dy/df_i)" in summary["definitions"]["evidence"]
     page = (out / "index.html").read_text(encoding="utf-8")
     assert page.count("sheets/0003.png") == 3
     assert "base64" not in page
+    assert "Σ max(0, f_i ∂y/∂f_i)" in page
+
+
+def test_shares_do_not_depend_on_cells_and_method(two_view_run: Path, tmp_path: Path) -> None:
+    tables = []
+    for number, options in enumerate(([], ["--least_cells", "2"], ["--method", "eigencam"])):
+        out = tmp_path / str(number)
+        argv = ["--run", str(two_view_run), "--select", "first", "--count", "6", "--out", str(out), *options]
+        explain_command(argv)
+        tables.append(rows_of(out))
+    for first, *rest in zip(*tables, strict=True):
+        for other in rest:
+            assert other["map_sum_extra_roi"] != first["map_sum_extra_roi"]
+            for name in (
+                "contribution_roi",
+                "contribution_extra_roi",
+                "evidence_share_roi",
+                "evidence_share_extra_roi",
+            ):
+                assert float(other[name]) == pytest.approx(float(first[name]), rel=1e-3, abs=1e-6)
 
 
 def test_results_do_not_depend_on_the_batch(two_view_run: Path, tmp_path: Path) -> None:
@@ -55,6 +84,8 @@ def test_results_do_not_depend_on_the_batch(two_view_run: Path, tmp_path: Path) 
     for one, other in zip(*tables, strict=True):
         assert one["target"] == other["target"]
         assert float(one["evidence_roi"]) == pytest.approx(float(other["evidence_roi"]), rel=1e-3, abs=1e-6)
+        for name in ("control_heat_extra_roi", "control_area_extra_roi"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-5)
 
 
 def test_disagreement_shows_both_directions_with_their_counts(
@@ -100,7 +131,11 @@ def test_default_folder_and_overwriting(two_view_run: Path) -> None:
         explain_command(argv)
     explain_command([*argv[:-1], "2", "--overwrite"])
     assert [path.name for path in (out / "sheets").iterdir()] == ["0001.png"]
+    (out / "sheets" / "mine.txt").write_text("x")
+    with pytest.raises(ConfigError, match=r"holds what no explanation wrote \(sheets/mine.txt\)"):
+        explain_command([*argv, "--overwrite"])
     (out / "mine.txt").write_text("x")
+    (out / "sheets" / "mine.txt").unlink()
     with pytest.raises(ConfigError, match=r"holds what no explanation wrote \(mine.txt\)"):
         explain_command([*argv, "--overwrite"])
 
@@ -123,7 +158,26 @@ def test_default_folder_and_overwriting(two_view_run: Path) -> None:
 def test_bad_options(two_view_run: Path, tmp_path: Path, options: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         explain_command(["--run", str(two_view_run), "--out", str(tmp_path / "out"), *options])
-    assert not (tmp_path / "out" / "explanations.csv").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_an_error_the_corrected_command_works_and_old_explanations_stay(
+    two_view_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    argv = ["--run", str(two_view_run), "--select", "first", "--count", "2", "--out", str(out)]
+    with pytest.raises(ConfigError, match="20×20 cells"):
+        explain_command([*argv, "--least_cells", "20"])
+    explain_command(argv)
+    before = {path.name: path.read_bytes() for path in out.rglob("*.*")}
+    with pytest.raises(ConfigError, match="20×20 cells"):
+        explain_command([*argv, "--least_cells", "20", "--overwrite"])
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.explanation.gallery.write_page", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            explain_command([*argv, "--overwrite"])
+    assert {path.name: path.read_bytes() for path in out.rglob("*.*")} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_no_mistake_to_show(two_view_run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from experiments.explanation.measures import MEASURES
 from experiments.explanation.summary import by_class, grouped_mean, sentences, summarise_run
 
 NAN = float("nan")
@@ -27,42 +28,89 @@ def test_undefined_values_do_not_count() -> None:
     assert grouped_mean(np.array([NAN]), np.array([0])) == (None, None, 0)
 
 
-def columns(heat: list[float], area: list[float]) -> dict[str, np.ndarray]:
+def columns(heat: list[float], area: list[float], control: float = 0.0) -> dict[str, np.ndarray]:
     values = {"correct": np.ones(len(heat))}
     for view in ("roi", "extra_roi"):
-        values |= {f"{name}_{view}": np.full(len(heat), 0.5) for name in ("share", "bars_heat", "bars_area")}
+        values |= {f"{name}_{view}": np.full(len(heat), 0.5) for name in MEASURES}
         values |= {f"blacked_heat_{view}": np.array(heat), f"blacked_area_{view}": np.array(area)}
+        values[f"control_heat_{view}"] = values[f"control_area_{view}"] + control
     return values
 
 
-LAYERS = {"extra_roi": {"name": "bn2", "cells": [7, 7]}}
+LAYERS = {"roi": {"name": "norm", "cells": [7, 7]}, "extra_roi": {"name": "bn2", "cells": [7, 7]}}
 LABEL, GROUPS = np.array([0, 1, 1, 0]), np.arange(4)
+VIEWS, NAMES = ["roi", "extra_roi"], ["ketchup", "fries"]
+HOT, COLD, AREA = [0.4, 0.5, 0.45, 0.5], [0.4, 0.0, 0.1, 0.1], [0.1, 0.1, 0.2, 0.1]
 
 
-def test_alarm_only_where_the_interval_lies_above_the_area() -> None:
-    views, names = ["roi", "extra_roi"], ["ketchup", "fries"]
-    read = summarise_run(columns([0.4, 0.5, 0.45, 0.5], [0.1, 0.1, 0.2, 0.1]), views, LABEL, GROUPS, names)
-    alarms, remarks = sentences("run", read, LAYERS)
-    assert len(alarms) == 1
-    assert "46 % of the heat in extra_roi lies on pixels that the cut made black, which are 12 %" in alarms[0]
+def said(heat: list[float], control: float) -> tuple[list[str], list[str]]:
+    return sentences("run", summarise_run(columns(heat, AREA, control), VIEWS, LABEL, GROUPS, NAMES), LAYERS)
+
+
+def test_alarm_only_where_the_intervals_lie_above_area_and_control() -> None:
+    alarms, remarks = said(HOT, 0.01)
     assert remarks == []
-    unread = summarise_run(columns([0.4, 0.0, 0.1, 0.1], [0.1, 0.1, 0.2, 0.1]), views, LABEL, GROUPS, names)
-    assert sentences("run", unread, LAYERS)[0] == []
-    assert unread["heat_on_blacked_out"]["extra_roi"]["difference"] == pytest.approx(0.025)
+    assert len(alarms) == 1
+    assert alarms[0].startswith(
+        "run: in maps of extra_roi from layer bn2, 7×7 cells, 46 % of the heat lies on pixels that the cut made black, "
+        "which are 12 % of the picture (difference +33.8 ["
+    )
+    assert (
+        "; under the cuts of other pairs +1.0 [+1.0, +1.0]): the outline of what was cut out may be read." in alarms[0]
+    )
+    assert "Another layer may show otherwise" in alarms[0]
+
+
+def test_without_an_alarm_the_figures_and_the_layer_are_said() -> None:
+    alarms, remarks = said(COLD, 0.0)
+    assert alarms == []
+    assert "from layer bn2, 7×7 cells, 15 % of the heat" in remarks[0]
+    assert remarks[0].endswith(
+        "no sign here that the outline is read. Another layer may show one (--least_cells takes one with more cells)"
+    )
+    alarms, remarks = said(HOT, 0.4)  # maps that favour the middle, where all cuts are
+    assert alarms == []
+    assert "no more than maps have there under any cut" in remarks[0]
+
+
+def test_without_other_pairs_the_area_decides() -> None:
+    alarms, _ = said(HOT, NAN)
+    assert len(alarms) == 1
+    assert "under the cuts of other pairs" not in alarms[0]
+    assert "has heat, so nothing can be said" in said([NAN] * 4, NAN)[1][0]
+
+
+def test_the_difference_from_the_control_is_paired() -> None:
+    found = summarise_run(columns(HOT, AREA, 0.3), VIEWS, LABEL, GROUPS, NAMES)["heat_on_blacked_out"]["roi"]
+    assert found["difference"] == pytest.approx(0.3375)
+    assert found["control"] == pytest.approx(0.3)
+    assert found["above_control"] == pytest.approx(0.0375)
+
+
+def test_maps_that_do_not_add_up_to_the_contribution_are_named_once_per_view() -> None:
+    values = columns(COLD, AREA)
+    values["map_sum_roi"] = np.array([0.44, 0.45, 0.44, 0.45])  # off by 0.055 of 0.5
+    values["map_sum_extra_roi"] = np.full(4, 0.46)
+    run = summarise_run(values, VIEWS, LABEL, GROUPS, NAMES)
+    assert run["map_departure"] == {"roi": pytest.approx(0.11), "extra_roi": pytest.approx(0.08)}
+    found = [line for line in sentences("run", run, LAYERS)[1] if "where, not how much" in line]
+    assert len(found) == 1
+    assert found[0].startswith("run: the maps of roi (layer norm) do not add up to what the module adds to the logit (")
+    assert "off by 11 %" in found[0]
 
 
 def test_remarks_name_coarse_maps_and_pairs_without_evidence() -> None:
     values = columns([0.1] * 4, [0.1] * 4)
-    values["share_roi"] = np.array([NAN, 1.0, 1.0, 1.0])
-    run = summarise_run(values, ["roi", "extra_roi"], LABEL, GROUPS, ["a", "b"])
-    remarks = sentences("run", run, {"roi": {"name": "bn2", "cells": [2, 2]}})[1]
-    assert "few cells in the maps, roi 2×2 (bn2), so" in remarks[0]
-    assert "1 pairs have no positive evidence" in remarks[1]
+    values["evidence_share_roi"] = np.array([NAN, 1.0, 1.0, 1.0])
+    run = summarise_run(values, VIEWS, LABEL, GROUPS, NAMES)
+    remarks = sentences("run", run, LAYERS | {"roi": {"name": "bn2", "cells": [2, 2]}})[1]
+    assert "few cells in the maps, roi 2×2 (bn2), so" in remarks[1]
+    assert "1 pairs have no evidence for the class" in remarks[2]
 
 
 def test_classes_are_ordered_by_how_much_they_lean_on_their_surroundings() -> None:
     values = columns([0.5, 0.1, 0.2, NAN], [0.1, 0.1, 0.1, 0.1])
-    values["share_extra_roi"] = np.array([0.2, 0.9, 0.7, NAN])
+    values["evidence_share_extra_roi"] = np.array([0.2, 0.9, 0.7, NAN])
     rows = by_class(values, LABEL, GROUPS, ["fries", "ketchup"])
     assert [(row["class"], row["pairs"]) for row in rows] == [("ketchup", 2), ("fries", 1)]
     assert rows[0]["extra_roi_share"] == pytest.approx(0.8)

@@ -9,6 +9,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from experiments.explanation.maps import METHODS, WITHOUT_EVIDENCE, explaining
+from experiments.explanation.measures import departure
 from Off_the_shelfs.backbones import Backbone
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import build_off_the_shelf
@@ -50,6 +51,13 @@ def last_linear(model: RveRNet) -> nn.Linear:
     return model.head[-1]
 
 
+def without_biases(model: RveRNet) -> RveRNet:
+    for layer in model.head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.zeros_(layer.bias)
+    return model
+
+
 def rvernet(roi: BackboneConfig = CNN, extra_roi: BackboneConfig = VIT, tied: bool = False) -> RveRNet:
     torch.manual_seed(0)
     config = RveRNetModelConfig(roi_backbone=roi, extra_roi_backbone=extra_roi, tied=tied, hidden_width=16)
@@ -76,20 +84,58 @@ def test_maps_of_a_linear_two_input_network_equal_the_closed_form() -> None:
         expected = torch.einsum("bk,bkhw->bhw", columns[target], values) / 16
         np.testing.assert_allclose(found.maps[view], expected.detach().numpy(), rtol=1e-4, atol=1e-6)
         parts.append(found.maps[view].sum(axis=(1, 2)))
+        own = columns[target].detach() * values.detach().mean(dim=(2, 3))
+        np.testing.assert_allclose(found.contributions[view], own.numpy(), rtol=1e-4, atol=1e-6)
     logits = model(views).detach().numpy()[np.arange(3), target.numpy()]
     bias = model.head.bias.detach().numpy()[target.numpy()]
     np.testing.assert_allclose(sum(parts) + bias, logits, rtol=1e-4)
 
 
 def test_behind_a_relu_maps_without_biases_add_up_to_the_logit() -> None:
-    model, views = rvernet(CNN, CNN), pictures()
-    for layer in model.head.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.zeros_(layer.bias)
+    model, views = without_biases(rvernet(CNN, CNN)), pictures()
     with explaining(model) as explainer:
         found = explainer.explain(views)
     total = sum(values.sum(axis=(1, 2)) for values in found.maps.values())
     np.testing.assert_allclose(total, found.logits.max(axis=1), rtol=1e-3, atol=1e-5)
+
+
+def test_contributions_of_a_transformer_and_a_cnn_add_up_to_the_logit() -> None:
+    """Without biases the head is homogeneous: by Euler's theorem Σ f_i ∂y/∂f_i over both modules is y."""
+    model, views = without_biases(rvernet(VIT, CNN)), pictures()
+    with explaining(model) as explainer:
+        found = explainer.explain(views)
+    parts = {view: values.sum(axis=1) for view, values in found.contributions.items()}
+    np.testing.assert_allclose(parts["roi"] + parts["extra_roi"], found.logits.max(axis=1), rtol=1e-3, atol=1e-5)
+    assert departure(found.maps["extra_roi"].sum(axis=(1, 2)), parts["extra_roi"]) < 1e-4
+    assert departure(found.maps["roi"].sum(axis=(1, 2)), parts["roi"]) > 0.1  # a class token stands between
+
+
+def test_contributions_equal_finite_differences() -> None:
+    """A piecewise linear head: scaling one feature by 1 ± ε changes the logit by ± ε times what the feature adds."""
+    model, views = rvernet(VIT, CNN).double(), {view: values.double() for view, values in pictures().items()}
+    with explaining(model) as explainer:
+        found = explainer.explain(views, torch.tensor([0, 1, 2]))
+    with torch.no_grad():
+        features = {view: backbone(views[view]) for view, backbone in model.backbones.items()}
+        for view, place in (("roi", 3), ("extra_roi", 40)):
+            ends = []
+            for factor in (1 + 1e-5, 1 - 1e-5):
+                changed = features | {view: features[view].clone()}
+                changed[view][:, place] *= factor
+                ends.append(model.fuse(changed)[range(3), [0, 1, 2]])
+            slope = (ends[0] - ends[1]).numpy() / 2e-5
+            np.testing.assert_allclose(found.contributions[view][:, place], slope, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(("method", "least_cells"), [("gradcam", 4), ("eigencam", 1), ("layercam", 3)])
+def test_contributions_do_not_depend_on_layer_and_method(method: str, least_cells: int, two_modules: RveRNet) -> None:
+    views = pictures()
+    with explaining(two_modules) as explainer:
+        expected = explainer.explain(views)
+    with explaining(two_modules, method, least_cells=least_cells) as explainer:
+        found = explainer.explain(views)
+    for view in views:
+        np.testing.assert_allclose(found.contributions[view], expected.contributions[view], rtol=1e-4, atol=1e-7)
 
 
 def test_tied_backbones_give_the_maps_of_untied_copies() -> None:
@@ -103,6 +149,7 @@ def test_tied_backbones_give_the_maps_of_untied_copies() -> None:
         assert np.abs(found.maps["roi"] - found.maps["extra_roi"]).max() > 0
         for view in views:
             np.testing.assert_allclose(found.maps[view], expected.maps[view], rtol=1e-5, atol=1e-8)
+            np.testing.assert_allclose(found.contributions[view], expected.contributions[view], rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("config", [CNN, VIT])

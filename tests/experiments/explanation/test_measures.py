@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from experiments.explanation.measures import bars, blacked_out, enlarge, measure, one_scale
+from experiments.explanation.measures import OtherCuts, bars, blacked_out, departure, enlarge, measure, one_scale
 
 
 def grid(*rows: list[float]) -> np.ndarray:
@@ -56,43 +56,70 @@ def test_bars_lie_outside_the_content_box() -> None:
     assert second.tolist() == [[True, False, False, True]] * 4
 
 
+VIEWS = ("roi", "extra_roi")
+NO_CUTS = dict.fromkeys(VIEWS, OtherCuts(np.ones((1, 2, 2), bool), np.zeros((1, 1), bool)))
+NOTHING = dict.fromkeys(VIEWS, np.zeros((1, 2, 2), bool))
+
+
 def test_shares_by_hand() -> None:
-    """roi has evidence 3 + 1, extra_roi 1; the grids have the views' size, so nothing is interpolated."""
+    """roi adds 2 - 1 + 4 logits, extra_roi -3 + 2; their evidence is 6 and 2, whatever the maps."""
+    parts = {"roi": np.array([[2.0, -1.0, 4.0]], np.float32), "extra_roi": np.array([[-3.0, 2.0]], np.float32)}
+    for maps in ({"roi": grid([3.0, -2.0], [1.0, 0.0])}, {"roi": grid([0.0])}):
+        found = measure(maps | {"extra_roi": grid([9.0])}, parts, NOTHING, NOTHING, NO_CUTS)
+        assert [found[view].contribution.tolist() for view in VIEWS] == [[5.0], [-1.0]]
+        assert [found[view].evidence.tolist() for view in VIEWS] == [[6.0], [2.0]]
+        assert [found[view].evidence_share.tolist() for view in VIEWS] == [[0.75], [0.25]]
+
+
+def test_heat_by_hand() -> None:
+    """The grids have the views' size, so nothing is interpolated."""
     maps = {"roi": grid([3.0, -2.0], [1.0, 0.0]), "extra_roi": grid([0.0, -5.0], [0.25, 0.75])}
-    blacked = {
-        "roi": np.array([[[False, False], [True, False]]]),
-        "extra_roi": np.array([[[False, False], [True, False]]]),
-    }
+    blacked = dict.fromkeys(VIEWS, np.array([[[False, False], [True, False]]]))
     outside = {
         "roi": np.array([[[False, True], [False, False]]]),
         "extra_roi": np.array([[[False, False], [False, True]]]),
     }
-    found = measure(maps, blacked, outside)
+    parts = dict.fromkeys(VIEWS, np.ones((1, 1), np.float32))
+    found = measure(maps, parts, blacked, outside, NO_CUTS)
     roi, extra_roi = found["roi"], found["extra_roi"]
-    assert roi.evidence.tolist() == [4.0]
-    assert roi.contribution.tolist() == [2.0]
-    assert extra_roi.contribution.tolist() == [-4.0]
-    assert np.allclose([roi.share[0], extra_roi.share[0]], [0.8, 0.2])
+    assert (roi.map_evidence.tolist(), roi.map_sum.tolist()) == ([4.0], [2.0])
+    assert extra_roi.map_sum.tolist() == [-4.0]
     assert roi.blacked_heat.tolist() == [0.25]  # 1 of 4, and none on the bar
     assert np.allclose(roi.blacked_area, 1 / 3)
     assert roi.bars_heat.tolist() == [0.0]
     assert extra_roi.bars_heat.tolist() == [0.75]
     assert extra_roi.bars_area.tolist() == [0.25]
     assert extra_roi.blacked_heat.tolist() == [1.0]  # of the heat on the picture
+    assert np.isnan(roi.control_heat[0])
+
+
+def test_control_by_hand() -> None:
+    """Three cuts of others, of which the last is of the pair's own group; the upper right pixel is a bar."""
+    cuts = np.array(
+        [[[True, True], [False, False]], [[False, False], [True, True]], [[True, True], [True, True]]], dtype=bool
+    )
+    others = {"roi": OtherCuts(cuts, np.array([[True, True, False], [False, False, False]]))}
+    maps = {"roi": np.repeat(grid([6.0, 5.0], [1.0, 1.0]), 2, axis=0)}
+    outside = {"roi": np.repeat(np.array([[[False, True], [False, False]]]), 2, axis=0)}
+    blacked = {"roi": np.zeros((2, 2, 2), bool)}
+    found = measure(maps, {"roi": np.ones((2, 1), np.float32)}, blacked, outside, others)["roi"]
+    assert found.control_heat[0] == np.float32((6 / 8 + 2 / 8) / 2)
+    assert found.control_area[0] == np.float32((1 / 3 + 2 / 3) / 2)
+    assert np.isnan(found.control_heat[1])
 
 
 def test_undefined_shares_are_nan() -> None:
-    none, nothing = np.zeros((1, 2, 2), bool), grid([0.0, -1.0], [0.0, 0.0])
-    found = measure(
-        {"roi": nothing, "extra_roi": nothing},
-        {"roi": none, "extra_roi": none},
-        dict.fromkeys(("roi", "extra_roi"), none),
-    )
-    assert np.isnan(found["roi"].share[0])
-    assert np.isnan(found["roi"].blacked_heat[0])
-    assert found["roi"].blacked_area[0] == 0
-    alone = measure({"roi": grid([1.0])}, {"roi": none}, {"roi": none})
-    assert np.isnan(alone["roi"].share[0])
-    pair = {"roi": grid([1.0]), "extra_roi": grid([1.0])}
-    without = measure(pair, dict.fromkeys(pair, none), dict.fromkeys(pair, none), evidence=False)
-    assert np.isnan(without["roi"].share[0])
+    against = dict.fromkeys(VIEWS, np.array([[-1.0, 0.0]], np.float32))
+    cold = dict.fromkeys(VIEWS, grid([0.0, -1.0], [0.0, 0.0]))
+    found = measure(cold, against, NOTHING, NOTHING, NO_CUTS)["roi"]
+    assert np.isnan(found.evidence_share[0])
+    assert np.isnan(found.blacked_heat[0])
+    assert found.blacked_area[0] == 0
+    alone = measure({"roi": grid([1.0])}, {"roi": np.ones((1, 1), np.float32)}, NOTHING, NOTHING, NO_CUTS)
+    assert np.isnan(alone["roi"].evidence_share[0])
+
+
+def test_departure_by_hand() -> None:
+    assert departure(np.array([1.0, -3.0]), np.array([2.0, -2.0])) == 0.5
+    assert departure(np.array([2.0, -2.0]), np.array([2.0, -2.0])) == 0.0
+    assert np.isnan(departure(np.array([1.0]), np.array([0.0])))
