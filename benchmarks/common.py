@@ -55,7 +55,9 @@ class Result:
         )
 
 
-def in_turn(ours: Callable[[], None], baseline: Callable[[], None], repeats: int) -> tuple[list[float], list[float]]:
+def in_turn(
+    ours: Callable[[], object], baseline: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
     """Time two callables A B A B … after one warm-up of each, so that a drifting machine touches both alike."""
     ours()
     baseline()

@@ -1,11 +1,12 @@
 """The paper's suite with one seed against a loop that perturbs and runs the whole model once per condition.
 
-Both sides decode the same pairs once, and compute the same logits; what differs is how often each module is run.
+Both sides get the same decoded batches and compute the same logits; what differs is how often each module is run.
 """
 
 import dataclasses
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -17,12 +18,12 @@ from benchmarks.common import Result, in_turn, publish
 from datasets.index import PairIndex
 from experiments.kinds import RVERNET, Model
 from experiments.robustness.plan import make_plan
-from experiments.robustness.run import bar_level, perturb, pictures_of, run_suite, suite_loader
+from experiments.robustness.run import SuiteOutcome, bar_level, perturb, pictures_of, run_suite, suite_loader
 from experiments.robustness.suite import Suite, load_suite
 from experiments.runs import RunRecord
 from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
-from utils.batch import normalise
+from utils.batch import Batch, normalise
 from utils.devices import make_accelerator
 from utils.sections import DataConfig, TrainConfig
 
@@ -60,13 +61,13 @@ def make_record(backbone: str, root: Path) -> tuple[RunRecord, Model, Accelerato
 
 @torch.inference_mode()
 def naive(
-    record: RunRecord, model: Model, index: PairIndex, suite: Suite, accelerator: Accelerator
+    record: RunRecord, model: Model, index: PairIndex, suite: Suite, accelerator: Accelerator, batches: list[Batch]
 ) -> dict[str, NDArray[np.float32]]:
-    """Perturb and run the whole model for each condition; the loader is shared, as in the suite's run."""
+    """Perturb and run the whole model for each condition."""
     plan = make_plan(suite.conditions, list(model.backbones), suite.seeds)
     logits = {name: torch.zeros(len(index), len(CLASSES)) for name in plan.uses}
     fill = bar_level(record.config.data, suite.letterbox)
-    for batch in suite_loader(record, model, index, suite.letterbox, accelerator):
+    for batch in batches:
         pictures = pictures_of(batch, index, accelerator.device, fill, suite.letterbox)
         with accelerator.autocast():
             for name, (use,) in plan.uses.items():
@@ -83,16 +84,28 @@ def main(repeats: int = 7) -> None:
         index = make_pairs(Path(folder))
         for backbone in BACKBONES:
             record, model, accelerator = make_record(backbone, Path(folder))
-            outcome = run_suite(record, model, index, suite, accelerator)
-            for name, logits in naive(record, model, index, suite, accelerator).items():
+            batches = list(suite_loader(record, model, index, suite.letterbox, accelerator))
+
+            def ours(
+                record: RunRecord = record,
+                model: Model = model,
+                accelerator: Accelerator = accelerator,
+                batches: list[Batch] = batches,
+            ) -> SuiteOutcome:
+                with patch("experiments.robustness.run.suite_loader", return_value=batches):
+                    return run_suite(record, model, index, suite, accelerator)
+
+            def loop(
+                record: RunRecord = record,
+                model: Model = model,
+                accelerator: Accelerator = accelerator,
+                batches: list[Batch] = batches,
+            ) -> dict[str, NDArray[np.float32]]:
+                return naive(record, model, index, suite, accelerator, batches)
+
+            outcome = ours()
+            for name, logits in loop().items():
                 assert np.array_equal(outcome.logits[name][0], logits), name
-
-            def ours(record: RunRecord = record, model: Model = model, accelerator: Accelerator = accelerator) -> None:
-                run_suite(record, model, index, suite, accelerator)
-
-            def loop(record: RunRecord = record, model: Model = model, accelerator: Accelerator = accelerator) -> None:
-                naive(record, model, index, suite, accelerator)
-
             share = outcome.distinct_passes / outcome.naive_passes
             times = in_turn(ours, loop, repeats)
             passes = f"{outcome.distinct_passes} of {outcome.naive_passes} module passes"
