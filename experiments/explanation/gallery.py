@@ -208,8 +208,7 @@ class _Gallery:
         if self.settings.least_cells > 1:
             result["notes"].append(
                 f"Maps have at least {self.settings.least_cells} cells a side, for which some come from an earlier "
-                f"layer, where their sums follow the logit only roughly; shares of evidence do not come from maps and "
-                f"are the same with --least_cells 1"
+                f"layer than the last; shares of evidence do not come from maps and are the same with --least_cells 1"
             )
         for run in self.runs:
             measured = summarise_run(run.columns(), run.views, label, groups, self.index.classes.names)

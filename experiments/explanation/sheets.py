@@ -1,6 +1,7 @@
 """Pictures of explained pairs, as in the paper's Figure 4: photo, roi and extra_roi with their maps."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from utils.files import write_atomic
 TILE = 216  # pixels
 OPACITY = (0.3, 0.8)  # of the map's colour, without heat and at its strongest
 PLACES_ONLY = "*"  # behind the name of a view whose map shows where, not how much
-_GAP, _LINE, _SMALL, _MARGIN, _FOOT = 8, 17, 13, 16, 64
+_GAP, _LINE, _SMALL, _MARGIN, _FOOT = 8, 17, 13, 16, 36
+_LETTER = 6.2  # mean width of a small letter in pixels
 _ROW = _LINE + TILE + 2 * _SMALL + 12  # title, pictures, captions
 
 
@@ -68,15 +70,16 @@ def draw_sheet(path: Path, heading: str, pairs: Sequence[PairPicture], views: Se
     block_width = (1 + len(views)) * (TILE + _GAP)
     block_height = _LINE + len(pairs[0].rows) * _ROW + _LINE
     width = across * block_width + (across - 1) * 3 * _GAP + 2 * _MARGIN
-    height = _MARGIN + 2 * _LINE + math.ceil(len(pairs) / across) * block_height + _FOOT
+    lines = _foot_lines(pairs, width - 2 * _MARGIN)
+    foot = _FOOT + len(lines) * _SMALL
+    height = _MARGIN + 2 * _LINE + math.ceil(len(pairs) / across) * block_height + foot
     sheet = Sheet(width, height)
     sheet.text(_MARGIN, _MARGIN, heading, size=15, color=INK, bold=True, room=width - 2 * _MARGIN)
     for number, pair in enumerate(pairs):
         line, column = divmod(number, across)
         left = _MARGIN + column * (block_width + 3 * _GAP)
         _draw_pair(sheet, pair, left, _MARGIN + 2 * _LINE + line * block_height, views)
-    starred = any(view.places_only for pair in pairs for row in pair.rows for view in row.views.values())
-    _draw_scale(sheet, _MARGIN, height - _FOOT + 6, starred)
+    _draw_foot(sheet, _MARGIN, height - foot + 6, lines)
     write_atomic(path, lambda temporary: sheet.image.save(temporary, "PNG", compress_level=3), durable=False)
 
 
@@ -155,16 +158,26 @@ def _draw_pair(sheet: Sheet, pair: PairPicture, left: int, top: int, views: Sequ
                 sheet.text(x, upper + _LINE + TILE + 2 + line * _SMALL, caption, size=11, color=INK, room=TILE)
 
 
-def _draw_scale(sheet: Sheet, left: int, top: int, starred: bool) -> None:
-    """Draw the colour bar as it looks over black and over mid-grey, which is what the maps lie on."""
+def _draw_foot(sheet: Sheet, left: int, top: int, lines: Sequence[str]) -> None:
+    """Draw the colour bar as it looks over black and over mid-grey, which is what the maps lie on, and lines below."""
     heat = np.tile(np.linspace(0.0, 1.0, 256, dtype=np.float32), (14, 1))
     bar = _blend(np.repeat([0.0, 128.0], 7)[:, None] * np.ones(256), heat)
     sheet.text(left, top, "no evidence", size=12, color=INK)
     sheet.paste(left + 84, top, bar)
-    note = "the pair's strongest evidence per area; one scale for all modules of a run"
-    sheet.text(left + 84 + 256 + _GAP, top, note, size=12, color=INK)
-    legend = "prediction in blue: right; in red: wrong. Upper half of the bar: over black; lower half: over grey"
-    sheet.text(left, top + _LINE + 3, legend, size=11, color=PALE)
-    if starred:
-        note = f"{PLACES_ONLY} this map shows where, not how much: its strength cannot be compared with other maps"
-        sheet.text(left, top + 2 * _LINE + 3, note, size=11, color=INK)
+    sheet.text(left + 84 + 256 + _GAP, top, "strongest", size=12, color=INK)
+    for number, line in enumerate(lines):
+        sheet.text(left, top + _LINE + 5 + number * _SMALL, line, size=11, color=PALE)
+
+
+def _foot_lines(pairs: Sequence[PairPicture], width: int) -> list[str]:
+    """Return what is to be known about the pictures, broken into lines of so many pixels."""
+    views = [view for pair in pairs for row in pair.rows for view in row.views.values()]
+    notes = [
+        "Strongest: the pair's strongest evidence per area; one scale for all modules of a run.",
+        "Prediction in blue: right; in red: wrong. Upper half of the bar: over black; lower half: over grey.",
+    ]
+    if any(view.places_only for view in views):
+        notes.append(
+            f"{PLACES_ONLY} This map shows where, not how much: its strength cannot be compared with other maps."
+        )
+    return [line for note in notes for line in textwrap.wrap(note, int(width / _LETTER))]

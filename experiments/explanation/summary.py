@@ -147,8 +147,7 @@ def sentences(
             remarks.append(
                 f"{name}: the maps of {view} (layer {layers[view]['name']}) do not add up to what the module adds to "
                 f"the logit (off by {percent(off)} of it on average over the pairs): they show where, not how much, "
-                f"and are not comparable in strength with maps of other modules; shares of evidence do not come from "
-                f"maps"
+                f"and are not comparable in strength with maps of other modules"
             )
     coarse = [
         f"{view} {layer['cells'][0]}×{layer['cells'][1]} ({layer['name']})"
@@ -179,7 +178,7 @@ def points(fraction: float) -> str:
 def _outline(counts: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the sentence on heat over cut-out pixels of extra_roi, and whether it is an alarm.
 
-    It is one where the heat exceeds the area, and by more than it does under the cuts of other pairs, beyond both
+    It is an alarm where the heat exceeds the area, and by more than it does under the cuts of other pairs, beyond both
     intervals; without other pairs, where it exceeds the area.
     """
     where = f"layer {layer['name']}, {layer['cells'][0]}×{layer['cells'][1]} cells"
@@ -196,6 +195,8 @@ def _outline(counts: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[str, 
         f"black, which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])}"
         f"{_limits(counts['difference_ci'])} points{control})"
     )
+    if counts["difference_ci"] is None:
+        return f"{text}: too few groups to tell", False
     more = _above_zero(counts["difference_ci"])
     if more and (counts["above_control"] is None or _above_zero(counts["above_control_ci"])):
         return f"{text}: the outline of what was cut out may be read. Another layer may show otherwise{_HOW}", True

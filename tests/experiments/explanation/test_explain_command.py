@@ -58,7 +58,7 @@ def test_shares_do_not_depend_on_cells_and_method(two_view_run: Path, tmp_path: 
     tables = []
     for number, options in enumerate(([], ["--least_cells", "2"], ["--method", "eigencam"])):
         out = tmp_path / str(number)
-        argv = ["--run", str(two_view_run), "--select", "first", "--count", "6", "--out", str(out), *options]
+        argv = ["--run", str(two_view_run), "--select", "first", "--count", "2", "--out", str(out), *options]
         explain_command(argv)
         tables.append(rows_of(out))
     for first, *rest in zip(*tables, strict=True):

@@ -77,6 +77,10 @@ def test_without_other_pairs_the_area_decides() -> None:
     alarms, _ = said(HOT, NAN)
     assert len(alarms) == 1
     assert "under the cuts of other pairs" not in alarms[0]
+    one = summarise_run(columns(HOT, AREA), VIEWS, LABEL, np.zeros(4, int), NAMES)
+    assert sentences("run", one, LAYERS)[1][0].endswith(
+        "points; under the cuts of other pairs +0.0): too few groups to tell"
+    )
     assert "has heat, so nothing can be said" in said([NAN] * 4, NAN)[1][0]
 
 
