@@ -132,7 +132,7 @@ def _table_sections(table: ReportTable, baselines: Rows | str) -> list[Section]:
     if isinstance(baselines, str):
         return [main, Section(notes=[baselines])]
     columns = {"model": "baseline without a network", "macro_f1": "F1, all classes"}
-    columns["ambiguous_f1"] = "F1, ambiguous classes"
+    columns["ambiguous_f1"] = "F1, ambiguous classes (as the data declare them)"
     notes = [
         "The same test pairs. A claim that context helps must beat the label-only row, which knows the names of the "
         "other "
