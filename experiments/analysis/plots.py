@@ -160,7 +160,7 @@ def save_risk_coverage(curve: RiskCoverage, ideal: Array, path: Path) -> None:
         for risk, color, marker in zip(RISKS, (ORANGE, VERMILION), ("s", "D"), strict=True):
             reached = curve.coverage_at(risk)
             axes.plot([0, reached], [risk, risk], color=color, lw=1)
-            label = f"at most {100 * risk:g} % wrong: coverage {100 * reached:.0f} %"
+            label = f"{100 * risk:g} % wrong: covers {100 * reached:.0f} %"
             axes.plot([reached], [risk], marker, color=color, ms=6, label=label, ls="none", clip_on=False)
         axes.set_title(f"Risk against coverage, {curve.risk.size:,} pairs", pad=10)
         axes.set_xlabel("coverage: pairs answered, the surest first (%)")

@@ -136,7 +136,8 @@ def _draw_views(plan: Plan, path: Path) -> None:
     squarest = int(np.argmax(index.size.min(axis=1) / index.size.max(axis=1)))
     pairs = 1 if len(plan.suite.conditions) > _MANY_CONDITIONS else _DRAWN_PAIRS
     spread = np.linspace(0, len(index) - 1, pairs + 1).round().astype(int)[:-1]
-    rows = list(dict.fromkeys([squarest, *spread.tolist()]))[:pairs]
+    ambiguous = np.flatnonzero(np.isin(index.label, index.classes.ambiguous_indices))[:1]
+    rows = list(dict.fromkeys([squarest, *ambiguous.tolist(), *spread.tolist()[::-1]]))[:pairs]
     save_transformed_views(plan.designs[chosen].specs, data, index, plan.suite, rows, path)
 
 

@@ -48,7 +48,7 @@ def save_transformed_views(
     rows: Sequence[int],
     path: Path,
     *,
-    columns: int = 8,
+    columns: int = 9,
 ) -> None:
     """Draw pairs as a model gets them under each condition of a suite: one column per condition, one row per view.
 
