@@ -45,8 +45,8 @@ class Listing:
         return self.path(0, label, stem), self.path(1, label, stem)
 
 
-def check_folders(root: Path, split: str) -> None:
-    """Raise a ``DataError`` that says how to make a tree where there is nothing to list."""
+def check_folders(root: Path, split: str, split_option: str = "data.splits") -> None:
+    """Raise a ``DataError`` that says how to make a tree where there is nothing to list, or what names the split."""
     make_it = f"make it with: python preprocess_foodseg103.py --src ARCHIVE --dst {root}"
     if root.exists() and not root.is_dir():
         raise DataError(f"the data folder {root} is a file; set data.root to the folder that holds {split}/roi")
@@ -58,7 +58,7 @@ def check_folders(root: Path, split: str) -> None:
     if split not in present:
         raise DataError(
             f"{root} holds no split '{split}', only {', '.join(present)}{nearest(split, present)}; "
-            f"name it with data.splits, or {make_it}"
+            f"name it with {split_option}, or {make_it}"
         )
     for view in VIEW_FOLDERS:
         folder = root / split / view

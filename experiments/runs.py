@@ -122,10 +122,7 @@ def load_index(
         raise DataError(
             f"--exclude leaves {len(record.classes) - len(further)} classes of {record.path}; keep two or more"
         )
-    try:
-        check_folders(folder, split)
-    except DataError as error:  # it speaks of a training configuration
-        raise DataError(str(error).replace("data.splits", "--data.split").replace("data.root", "--data.root")) from None
+    check_folders(folder, split, split_option="--data.split")
     # A tree that lacks a class which is left out anyway is as good as one that has it.
     declared = declared_classes(folder, []).names
     index = PairIndex.from_tree(folder, split, exclude=[name for name in [*data.exclude, *further] if name in declared])

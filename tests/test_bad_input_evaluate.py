@@ -94,8 +94,8 @@ MISTAKES: dict[str, tuple[Spoil, str]] = {
     "misspelt option": (lambda *_: ["--suit", "paper"], r"unknown option '--suit'; did you mean '--suite'\?"),
     "two folders": (lambda run, _: ["--run", f"{run},{run.parent / 'tree'}"], r"is not the folder of a run"),
     "few resamples": (lambda *_: ["--resamples", "5"], r"resamples is 5; it must be 'auto' or at least 100"),
-    "a device that is not there": (lambda *_: ["--device", "cuda"], r"--device is cuda.*; use --device cpu"),
-    "a precision of GPUs": (lambda *_: ["--precision", "fp16"], r"--precision is fp16, which needs a GPU"),
+    "a device that is not there": (lambda *_: ["--device", "cuda"], r"error: device is cuda.*; use --device cpu"),
+    "a precision of GPUs": (lambda *_: ["--precision", "fp16"], r"error: precision is fp16, which needs a GPU"),
 }
 
 

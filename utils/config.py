@@ -90,7 +90,7 @@ def parse_config(
     for flag, text in flags.items():
         parser.add_argument(f"--{flag}", action="store_true", help=text)
     options = known_keys(config_class) | set(flags) | {"config", "print_config", "help"}
-    argv = _with_list_values(config_class, argv)
+    argv = _with_list_values(config_class, _with_switches(config_class, argv))
     for path in _config_files(argv):
         _refuse_unknown_keys(load_yaml(path), config_class, path)
     _refuse_unknown_options(argv, options)
@@ -132,14 +132,30 @@ def known_keys(config_class: type, prefix: str = "") -> set[str]:
     return keys
 
 
-def _is_list(config_class: type, key: str) -> bool:
+def _hint(config_class: type, key: str) -> Any:  # noqa: ANN401  # whatever may stand in an annotation
+    """Return the type of a dotted key, None for an unknown one."""
     hint: Any = config_class
     for part in key.split("."):
         if not dataclasses.is_dataclass(hint):
-            return False
+            return None
         hint = typing.get_type_hints(hint).get(part)
+    return hint
+
+
+def _is_list(config_class: type, key: str) -> bool:
+    hint = _hint(config_class, key)
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     return any(typing.get_origin(member) is list for member in members)
+
+
+def _with_switches(config_class: type, argv: list[str]) -> list[str]:
+    """Let an option that is true or false stand alone for true: ``--overwrite``."""
+    switches = {word for word in argv if word.startswith("--") and _hint(config_class, word[2:]) is bool}
+    follows = [*argv, "--"][1:]
+    return [
+        f"{word}=true" if word in switches and _is_option(after) else word
+        for word, after in zip(argv, follows, strict=True)
+    ]
 
 
 def _with_list_values(config_class: type, argv: list[str]) -> list[str]:

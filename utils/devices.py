@@ -19,33 +19,36 @@ def available_devices() -> list[Device]:
     return [*found, "cpu"]
 
 
-def resolve_device(setting: Device) -> Device:
-    """Return the device type to use; a ``ConfigError`` where it is asked for and absent."""
+def resolve_device(setting: Device, section: str = "train.") -> Device:
+    """Return the device type to use; a ``ConfigError`` where it is asked for and absent.
+
+    ``section`` is what stands before the option's name on the command line.
+    """
     devices = available_devices()
     if setting == "auto":
         return devices[0]
     if setting not in devices:
         raise ConfigError(
-            f"train.device is {setting}, but this machine has {', '.join(devices)}; use --train.device {devices[0]} "
-            f"or auto, and check the driver and the installed torch build ({torch.__version__})"
+            f"{section}device is {setting}, but this machine has {', '.join(devices)}; use --{section}device "
+            f"{devices[0]} or auto, and check the driver and the installed torch build ({torch.__version__})"
         )
     return setting
 
 
-def resolve_precision(setting: Precision, device: str) -> Precision:
+def resolve_precision(setting: Precision, device: str, section: str = "train.") -> Precision:
     """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` depends on the device alone."""
     has_bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
     if setting == "auto":
         return "bf16" if has_bf16 else "fp32"
     if setting == "bf16" and device == "cuda" and not has_bf16:
-        raise ConfigError(f"train.precision is bf16, which {torch.cuda.get_device_name()} lacks; use fp16 or fp32")
+        raise ConfigError(f"{section}precision is bf16, which {torch.cuda.get_device_name()} lacks; use fp16 or fp32")
     if setting == "fp16" and device == "cpu":
-        raise ConfigError("train.precision is fp16, which needs a GPU; use fp32 or bf16 on the CPU")
+        raise ConfigError(f"{section}precision is fp16, which needs a GPU; use fp32 or bf16 on the CPU")
     return setting
 
 
-def make_accelerator(train: TrainConfig) -> Accelerator:
-    """Build the accelerator for a training section.
+def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator:
+    """Build the accelerator for a training section; messages put ``section`` before the names of its options.
 
     Raises:
         ConfigError: the device or precision is not there, or several processes meet an installed package named
@@ -53,8 +56,8 @@ def make_accelerator(train: TrainConfig) -> Accelerator:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _refuse_foreign_datasets()
-    device = resolve_device(train.device)
-    precision = resolve_precision(train.precision, device)
+    device = resolve_device(train.device, section)
+    precision = resolve_precision(train.precision, device, section)
     # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
     AcceleratorState._reset_state(reset_partial_state=int(os.environ.get("WORLD_SIZE", "1")) == 1)
     return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)

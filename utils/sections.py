@@ -20,6 +20,12 @@ def require(ok: bool, key: str, value: object, allowed: str) -> None:
         raise ConfigError(f"{key} is {value}; it must be {allowed}")
 
 
+def require_seeds(key: str, seeds: list[int] | None) -> None:
+    """Raise a ``ConfigError`` unless ``seeds`` is null or holds different numbers that generators take."""
+    usable = seeds is None or (seeds and min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == len(seeds))
+    require(bool(usable), key, seeds, "null or different numbers from 0 to 2147483647, such as 0,1,2")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitNames:
     """Folder names of the two splits under ``data.root``."""
@@ -199,13 +205,7 @@ class TrainConfig:
             "null, or above 0 and below 1",
         )
         require(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
-        seeds = self.seeds
-        require(
-            seeds is None or (bool(seeds) and min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == len(seeds)),
-            "train.seeds",
-            seeds,
-            "null or different numbers from 0 to 2147483647, such as 0,1,2",
-        )
+        require_seeds("train.seeds", self.seeds)
         require(self.log_every >= 1, "train.log_every", self.log_every, "at least 1 step")
 
 

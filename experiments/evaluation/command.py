@@ -22,19 +22,17 @@ from experiments.robustness.picture import save_transformed_views
 from experiments.statistics import minimum_detectable_difference
 from utils.config import parse_config
 from utils.devices import make_accelerator
-from utils.errors import ConfigError
 from utils.files import whole_folder, write_text
 from utils.run_directory import describe_environment
 
 SCRIPT = "evaluate.py"
 FLAGS = {"dry_run": "Print what would be computed, and exit."}
 _DRAWN_PAIRS, _MANY_CONDITIONS = 3, 12  # a suite of more conditions than that is drawn on one pair
-_SWITCHES = ("--overwrite", "--baselines")
 
 
 def evaluate_command(argv: list[str]) -> None:
     """Parse the command line of ``evaluate.py`` and run it."""
-    options, flags = parse_config(EvaluateOptions, _with_values(argv), program=SCRIPT, flags=FLAGS)
+    options, flags = parse_config(EvaluateOptions, argv, program=SCRIPT, flags=FLAGS)
     if flags["dry_run"]:
         print("\n".join(plan_lines(make_plan(options))))
         return
@@ -176,16 +174,4 @@ def _precision(accelerator: Accelerator) -> str:
 def _accelerator(plan: Plan) -> Accelerator:
     options = plan.options
     train = replace(plan.records[0].config.train, device=options.device, precision=options.precision)
-    try:
-        return make_accelerator(train)
-    except ConfigError as error:  # it speaks of the training section
-        raise ConfigError(str(error).replace("--train.", "--").replace("train.", "--")) from None
-
-
-def _with_values(argv: Sequence[str]) -> list[str]:
-    """Let switches stand alone: ``--overwrite`` means ``--overwrite true``."""
-    result: list[str] = []
-    for position, argument in enumerate(argv):
-        alone = position + 1 == len(argv) or argv[position + 1].startswith("--")
-        result.append(f"{argument}=true" if argument in _SWITCHES and alone else argument)
-    return result
+    return make_accelerator(train, section="")

@@ -13,7 +13,6 @@ from experiments.explanation.selection import select
 from experiments.runs import RunRecord, load_index, read_runs
 from utils.config import parse_config
 from utils.devices import resolve_device
-from utils.errors import ConfigError
 from utils.files import whole_folder
 
 FLAGS = {"overwrite": "Replace the explanations that the folder holds."}
@@ -29,7 +28,7 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
     options, flags = parse_config(ExplainOptions, argv, program="explain.py", flags=FLAGS)
     records = read_runs(options.run)
     folder = output_folder(options, flags["overwrite"])
-    device = _device(options)
+    device = torch.device(resolve_device(options.device, section=""))
     index = _common_index(options, records)
     sections, notes = select(options, records, index)
     settings = Settings(
@@ -46,13 +45,6 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
         print(line)
     print(f"{summary['n_pairs']:,} pairs: {folder / PAGE_FILE}")
     return summary
-
-
-def _device(options: ExplainOptions) -> torch.device:
-    try:
-        return torch.device(resolve_device(options.device))
-    except ConfigError as error:  # it speaks of the training section
-        raise ConfigError(str(error).replace("--train.", "--").replace("train.", "--")) from None
 
 
 def _common_index(options: ExplainOptions, records: list[RunRecord]) -> PairIndex:

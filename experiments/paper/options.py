@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from utils.errors import ConfigError, nearest
-from utils.sections import Device, Precision, require
+from utils.sections import Device, Precision, require, require_seeds
 
 GRID = "configs/grids/paper.yaml"
 
@@ -76,13 +76,7 @@ class PaperOptions:
     probe: bool = True
 
     def __post_init__(self) -> None:
-        seeds = self.seeds
-        require(
-            seeds is None or (bool(seeds) and min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == len(seeds)),
-            "seeds",
-            seeds,
-            "null or different numbers from 0 to 2147483647, such as 0,1,2",
-        )
+        require_seeds("seeds", self.seeds)
         require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
         require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
 

@@ -121,3 +121,9 @@ def test_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
     write(tmp_path / "train_config.yaml", "")
     with pytest.raises(ConfigError, match=r"did you mean 'train_config\.yaml'"):
         load_yaml(tmp_path / "train_confg.yaml")
+
+
+def test_what_is_true_or_false_may_stand_alone() -> None:
+    assert parse("--model.tied", "--train.epochs", "3").model.tied
+    assert parse("--train.epochs", "3", "--model.tied").model.tied
+    assert not parse("--model.tied", "false").model.tied
