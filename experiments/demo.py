@@ -26,6 +26,7 @@ from experiments.runs import load_index, read_runs
 from experiments.statistics import Comparison, paired_bootstrap
 from utils.config import parse_config
 from utils.errors import ConfigError, run_script
+from utils.run_directory import LOGITS_FILE
 
 MARKER = "made_by_demo.txt"
 SIDE = 64
@@ -110,7 +111,7 @@ def _config(kind: Kind, file: str, root: Path, run: Path, options: list[str]) ->
 
 def _gain(run: Path, baseline: Path) -> dict[str, Comparison | None]:
     """Compare two runs on the test pairs."""
-    ours, theirs = (np.load(folder / "logits.npz") for folder in (run, baseline))
+    ours, theirs = (np.load(folder / LOGITS_FILE) for folder in (run, baseline))
     arrays: dict[str, Any] = {key: ours[key] for key in ("test_label", "test_group", "ambiguous")}
     return paired_bootstrap(
         arrays["test_label"], ours["test"], theirs["test"], arrays["test_group"], arrays["ambiguous"].tolist()

@@ -18,7 +18,7 @@ from experiments.statistics import scores_with_intervals
 from utils.checkpoints import WEIGHTS_FILE, save_weights
 from utils.files import write_atomic, write_text
 from utils.metrics import per_class_table, scores
-from utils.run_directory import METRICS_FILE, RunDirectory
+from utils.run_directory import LOGITS_FILE, METRICS_FILE, RunDirectory
 
 TOP = 5
 
@@ -53,7 +53,7 @@ def write_outcome(
     if validation is not None and validation_logits is not None:
         arrays |= {"validation": validation_logits, "validation_label": validation.label}
         arrays["validation_group"] = validation.group
-    write_atomic(run.path / "logits.npz", lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
+    write_atomic(run.path / LOGITS_FILE, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
     save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / "per_class.csv")
     save_curves(progress.rows, run.path / "curves.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")

@@ -128,8 +128,13 @@ def write_report(
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
     """Write one HTML page of several sections that needs no other file; it reads as that of ``write_report`` does."""
-    body = "\n".join([f"<h1>{html.escape(title)}</h1>", *map(_html_section, sections)])
-    write_text(path, _PAGE.format(title=html.escape(title), style=_STYLE, body=body))
+    write_text(path, html_page(title, list(map(_html_section, sections))))
+
+
+def html_page(title: str, parts: Sequence[str]) -> str:
+    """Return a whole HTML page: the title as its heading, then the parts, which are HTML already."""
+    body = "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
+    return _PAGE.format(title=html.escape(title), style=_STYLE, body=body)
 
 
 def write_markdown(path: Path, title: str, sections: Sequence[Section]) -> None:
@@ -274,6 +279,7 @@ h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }
 h2, summary { font-size: 1.2rem; font-weight: 600; line-height: 1.3; margin: 2.2rem 0 .6rem; }
 summary { cursor: pointer; margin-bottom: .8rem; }
 p { max-width: 46rem; }
+pre { overflow-x: auto; font-size: .85rem; }
 code { font-size: .9em; background: var(--stripe); padding: .1em .3em; border-radius: 3px; white-space: nowrap;
   display: inline-block; max-width: 100%; overflow-x: auto; vertical-align: bottom; }
 .wide { display: block; overflow-x: auto; }

@@ -18,6 +18,7 @@ from utils.files import write_text
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 LOG_FILE = "log.jsonl"
+LOGITS_FILE = "logits.npz"
 PACKAGES = (
     "torch",
     "torchvision",

@@ -20,8 +20,8 @@ from experiments.robustness.suite import IDENTITY, Condition
 from experiments.runs import RunRecord
 from utils.files import write_text
 from utils.metrics import SCORE_NAMES, predicted_classes
+from utils.run_directory import LOGITS_FILE
 
-LOGITS_FILE = "logits.npz"
 _SAME_SCORE = 0.003  # in top-1: other precision may tip a few pairs
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from experiments.explanation.sheets import PLACES_ONLY
 from experiments.explanation.summary import LARGEST_DEPARTURE, percent
 from experiments.figures import BLUE, ORANGE, PURPLE, VERMILION, draw, elide
-from experiments.report import format_score, text_table
+from experiments.report import format_score, html_page, text_table
 from utils.files import write_text
 
 _MARKS = ((VERMILION, "o"), (BLUE, "s"), (ORANGE, "^"), (PURPLE, "D"))
@@ -64,19 +64,19 @@ def write_page(path: Path, summary: Mapping[str, Any], sheets: Sequence[tuple[st
         classes_file: name of the figure of evidence per class; left out where it does not exist.
     """
     title = f"Explanations of {summary['n_pairs']:,} pairs by {summary['method']}"
-    parts = [f"<h1>{html.escape(title)}</h1>", f"<pre>{html.escape(means_table(summary['runs']))}</pre>"]
+    parts = [f"<pre>{html.escape(means_table(summary['runs']))}</pre>"]
     parts += [f"<p><strong>{html.escape(line)}</strong></p>" for line in summary["alarms"]]
     parts += [f"<p>{html.escape(line)}</p>" for line in [*_legend(summary), *summary["notes"]]]
     if (path.parent / classes_file).is_file():
-        parts.append(f'<p><img src="{classes_file}" alt="evidence per class" loading="lazy"></p>')
+        parts.append(f'<figure><img src="{classes_file}" alt="evidence per class" loading="lazy"></figure>')
     last = ""
     for heading, name in sheets:
         if heading != last:
             parts.append(f"<h2>{html.escape(heading)}</h2>")
             last = heading
         source = html.escape(f"sheets/{name}", quote=True)
-        parts.append(f'<p><a href="{source}"><img src="{source}" alt="{source}" loading="lazy"></a></p>')
-    write_text(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)))
+        parts.append(f'<figure><a href="{source}"><img src="{source}" alt="{source}" loading="lazy"></a></figure>')
+    write_text(path, html_page(title, parts))
 
 
 def means_table(runs: Mapping[str, Any]) -> str:
@@ -155,24 +155,3 @@ def _draw_run(
             axes.plot([low, high], [place, place], color=color, lw=1.4, alpha=0.6)
         axes.plot([share], [place], color=color, marker=marker, ms=5, ls="", label=label)
         label = "_"  # one entry in the legend
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-body {{ margin: 0 auto; max-width: 1320px; padding: 1rem; font: 16px/1.5 system-ui, sans-serif; }}
-p {{ max-width: 60rem; }} p:has(img) {{ max-width: none; }}
-pre {{ overflow-x: auto; font-size: .85rem; }}
-img {{ max-width: 100%; height: auto; background: #fff; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""

@@ -16,6 +16,7 @@ from experiments.statistics import mcnemar
 from utils.devices import make_accelerator
 from utils.engine import compute_logits
 from utils.errors import ConfigError, DataError, nearest
+from utils.run_directory import LOGITS_FILE
 from utils.sections import TrainConfig
 
 Rows = NDArray[np.int64]
@@ -47,7 +48,7 @@ def logits_of(record: RunRecord, index: PairIndex, options: ExplainOptions) -> N
     Without a manifest the index knows no digest of the photos, so recorded logits could be those of other pictures.
     """
     if index.source_digest is not None and record.metrics.get("fingerprint", {}).get("test") == index.fingerprint():
-        file = record.path / "logits.npz"
+        file = record.path / LOGITS_FILE
         if file.is_file():
             with np.load(file) as arrays:
                 recorded: NDArray[np.float32] = arrays["test"]

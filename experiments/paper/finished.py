@@ -17,7 +17,7 @@ from experiments.paper.published import IDENTITY, Published
 from experiments.runs import RunRecord, read_runs
 from utils.errors import DataError
 from utils.metrics import predicted_classes
-from utils.run_directory import METRICS_FILE, RunDirectory
+from utils.run_directory import LOGITS_FILE, METRICS_FILE, RunDirectory
 
 # The unchanged pairs as they were scored after training; a suite's identity can differ in its letterbox.
 TRAINED = "after training"
@@ -90,7 +90,7 @@ def load_finished(
 def _load(
     run: PlannedRun, seed: int, record: RunRecord, published: Published, conditions: set[str], resamples: int
 ) -> Finished:
-    with np.load(record.path / "logits.npz") as arrays:
+    with np.load(record.path / LOGITS_FILE) as arrays:
         label, group, logits, ambiguous = (arrays[key] for key in ("test_label", "test_group", "test", "ambiguous"))
     foods: dict[str, int | None] = {}
     for food in published.data["class_counts"]:
