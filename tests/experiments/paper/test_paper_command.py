@@ -22,7 +22,7 @@ from experiments.kinds import Config, Kind
 from experiments.paper import command, pictures
 from experiments.paper.command import paper_command
 from utils import engine
-from utils.errors import ConfigError, DataError, InterruptedRunError, RunError
+from utils.errors import ConfigError, DataError, InterruptedRunError
 
 RUNS = ["roi_small", "small_small", "roi_small-without-blue_berry"]
 
@@ -289,40 +289,3 @@ def test_runs_on_different_pairs_are_refused(small_grid: Path, copy: Path) -> No
 def test_a_finished_run_of_other_settings_is_refused_by_name(small_grid: Path, pair_tree: Path, copy: Path) -> None:
     with pytest.raises(ConfigError, match=r"run roi_small, seed 0: run\.resume.*train\.epochs was 1 and is now 2"):
         paper_command(arguments(small_grid, pair_tree, copy, "--train.epochs", "2", "--probe", "false"))
-
-
-@pytest.mark.parametrize("error", [DataError, RunError])
-def test_a_failing_run_stops_the_grid_and_is_named(
-    small_grid: Path, pair_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def failing(*_: object) -> None:
-        raise error("something is wrong")
-
-    monkeypatch.setattr(command, "fit", failing)
-    with pytest.raises(error, match=r"^run roi_small, seed 0: something is wrong$"):
-        paper_command(arguments(small_grid, pair_tree, tmp_path / "out", "--probe", "false"))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            ["--tables", "2,33"],
-            r"--tables 33: there is no such table; did you mean|--tables 33: there is no such table",
-        ),
-        (["--tables", "figre6"], "did you mean 'figure6'"),
-        (["--recipe", "tinny"], "has no such recipe; did you mean 'tiny'"),
-        (["--seeds", "0,0"], "seeds is"),
-        (["--resamples", "5"], "resamples is 5; it must be at least 100"),
-        (["--dry_run", "--report_only"], "exclude each other"),
-        (["--report_only"], "holds no runs"),
-        (["--grid", "configs/grids/papper.yaml"], "does not exist; did you mean 'paper.yaml'"),
-        (["--train.epoch", "3"], "did you mean '--train.epochs'"),
-    ],
-)
-def test_mistakes_on_the_command_line(
-    small_grid: Path, pair_tree: Path, tmp_path: Path, options: list[str], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        paper_command([*arguments(small_grid, pair_tree, tmp_path / "out"), *options])
-    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """The published values, checked against each other: what the remarks say follows from the file's own numbers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +105,22 @@ def test_the_groups_of_tables_5_to_7_hold_every_pair_once_by_the_module_they_spe
             assert modules == expected, (name, row.label)
 
 
-def test_changes_are_perturbed_less_unchanged_but_for_two_last_digits(published: Published) -> None:
-    wrong = {}
+def printed_changes(published: Published) -> Iterator[tuple[tuple[str, str, str], float, float, float]]:
+    """Yield place, perturbed and unchanged accuracy, and printed change of every change in Tables 10 to 12."""
     for name in ("10", "11", "12"):
         for row in published.tables[name].rows:
             for key, printed in row.values.items():
                 if key.endswith("_change"):
-                    perturbed, unchanged = (
-                        number(row.values[key.removesuffix("_change")]),
-                        number(row.values["identity"]),
-                    )
-                    if round(perturbed - unchanged, 3) != printed:
-                        wrong[name, row.name, key] = printed
+                    perturbed = number(row.values[key.removesuffix("_change")])
+                    yield (name, row.name, key), perturbed, number(row.values["identity"]), number(printed)
+
+
+def test_changes_are_perturbed_less_unchanged_but_for_two_last_digits(published: Published) -> None:
+    wrong = {
+        place: printed
+        for place, perturbed, unchanged, printed in printed_changes(published)
+        if round(perturbed - unchanged, 3) != printed
+    }
     # The first is rounding (see the next test), the second a slip of the paper.
     assert wrong == {
         ("10", "roi_mobilenetv2", "permute_roi_change"): -41.164,
@@ -144,18 +149,12 @@ def test_every_accuracy_is_a_whole_number_of_the_7769_pairs(published: Published
 
 
 def test_with_whole_pairs_only_one_change_is_a_slip(published: Published) -> None:
-    slips = []
-    for name in ("10", "11", "12"):
-        for row in published.tables[name].rows:
-            for key, printed in row.values.items():
-                if key.endswith("_change"):
-                    perturbed, unchanged = (
-                        number(row.values[key.removesuffix("_change")]),
-                        number(row.values["identity"]),
-                    )
-                    exact = 100 * (whole(perturbed) - whole(unchanged)) / 7769
-                    # Less than 0.001: some are differences of rounded numbers, some are rounded differences.
-                    slips += [(name, row.name, key)] if abs(exact - number(printed)) >= 0.001 else []
+    # Less than 0.001: some are differences of rounded numbers, some are rounded differences.
+    slips = [
+        place
+        for place, perturbed, unchanged, printed in printed_changes(published)
+        if abs(100 * (whole(perturbed) - whole(unchanged)) / 7769 - printed) >= 0.001
+    ]
     assert slips == [("12", "vit_vit", "translate_a_change")]
 
 
