@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from Off_the_shelfs.config import BackboneConfig
-from utils.sections import DataConfig, EvalConfig, RunConfig, TrainConfig
+from utils.data_sections import DataConfig
+from utils.sections import EvalConfig, RunConfig, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

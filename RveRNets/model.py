@@ -6,8 +6,8 @@ from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.model import ViewClassifier, check_dropout
 from RveRNets.config import RveRNetModelConfig
 from utils.batch import ViewSpec
+from utils.data_sections import DataConfig
 from utils.errors import ConfigError
-from utils.sections import DataConfig
 
 
 class RveRNet(ViewClassifier):

@@ -26,7 +26,7 @@ from Off_the_shelfs.feature_maps import find_spatial_layer
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
 from RveRNets.model import build_rvernet
 from utils.config import parse_config
-from utils.sections import DataConfig
+from utils.data_sections import DataConfig
 
 CPU = torch.device("cpu")
 CLASSES, REPEATS = 11, 7

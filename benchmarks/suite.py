@@ -24,8 +24,9 @@ from experiments.runs import RunRecord
 from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
 from utils.batch import Batch, normalise
+from utils.data_sections import DataConfig
 from utils.devices import make_accelerator
-from utils.sections import DataConfig, TrainConfig
+from utils.sections import TrainConfig
 
 PAIRS, SIDE, CLASSES = 200, 64, ("one", "two")
 SUITE = Path(__file__).parents[1] / "configs" / "suites" / "paper.yaml"

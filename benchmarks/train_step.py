@@ -9,11 +9,12 @@ from experiments.kinds import RVERNET
 from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
 from utils.batch import Batch, prepare_views
+from utils.data_sections import DataConfig
 from utils.devices import make_accelerator
 from utils.engine import Meter, Training, train_one_epoch
 from utils.optimisers import make_optimizer
 from utils.schedule import Schedule
-from utils.sections import DataConfig, TrainConfig
+from utils.sections import TrainConfig
 
 STEPS, PAIRS, CLASSES, SIDE = 12, 50, 11, 64
 

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional
 from datasets import draws
 from datasets.policies import build_policy
 from datasets.transforms import Mask, Photo
-from utils.sections import AugmentConfig
+from utils.data_sections import AugmentConfig
 
 CROP_ATTEMPTS = 10
 LEAST_ROI_LEFT = 0.01

@@ -20,8 +20,8 @@ from datasets.transforms import (
     resize_pair,
 )
 from utils.batch import Batch, Interpolation, ViewSpec
+from utils.data_sections import DataConfig
 from utils.errors import ConfigError, DataError, nearest
-from utils.sections import DataConfig
 
 PADDING_ROW = -1
 VIEWS = ("roi", "extra_roi", "photo")

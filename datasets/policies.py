@@ -6,7 +6,7 @@ replaced by the identity; how often the policy picks it stays as published.
 
 from torchvision.transforms import v2
 
-from utils.sections import POLICIES
+from utils.data_sections import POLICIES
 
 GEOMETRIC_OPERATIONS = frozenset({"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"})
 
@@ -42,7 +42,7 @@ def build_policy(name: str, magnitude: int) -> v2.Transform | None:
     """Return a policy for uint8 3×H×W photos by its configuration name; None for ``none``.
 
     Args:
-        name: one of ``utils.sections.POLICIES``, which the configuration has checked.
+        name: one of ``utils.data_sections.POLICIES``, which the configuration has checked.
         magnitude: strength of ``randaugment``, 0..30.
     """
     assert name in POLICIES

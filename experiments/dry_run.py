@@ -93,7 +93,7 @@ def _memory_lines(setup: Setup, config: Config) -> list[str]:
     parameters = list(setup.model.parameters())
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-    pairs = config.train.micro_batch or config.train.batch_size
+    pairs = config.train.micro_batch_limit or config.train.batch_size
     inputs = sum(3 * spec.size**2 * 4 * pairs for spec in setup.training.specs.values())
     return [
         f"memory      weights {weights / BYTES_PER_MIB:.0f} MiB, gradients and two Adam moments "

@@ -25,6 +25,7 @@ from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
 from utils.recalibration import recalibrate
 from utils.run_directory import RunDirectory, describe_environment
+from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag, stop_on_signals
 
 
@@ -166,7 +167,7 @@ def _settle_statistics(setup: Setup, config: Config) -> None:
             buffer.copy_(broadcast(buffer))
         return
     # A short batch at the end would weigh as much as a whole one.
-    batch_size = config.eval.batch_size or config.train.micro_batch or config.train.batch_size
+    batch_size = evaluation_batch_size(config.train, config.eval)
     pairs -= pairs % batch_size if pairs >= batch_size else 0
     order = np.random.default_rng(config.train.seed).permutation(len(setup.splits.train))
     # Rows stand in the order of their classes; each batch must mix them, as a training batch does.

@@ -19,11 +19,12 @@ from datasets.pairs import PairDataset
 from datasets.splits import inverse_class_weights, split_by_group
 from experiments.kinds import Config, Kind, Model
 from utils.batch import Batch, ViewSpec, image_memory_format
+from utils.data_sections import DataConfig
 from utils.engine import Training
 from utils.errors import ConfigError
 from utils.optimisers import make_optimizer
 from utils.schedule import make_schedule
-from utils.sections import DataConfig, TrainConfig
+from utils.sections import TrainConfig, evaluation_batch_size
 from utils.seeding import seed_everything
 
 
@@ -84,7 +85,7 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
     sampler = StepSampler(
         splits.train.label,
         batch_size=train.batch_size,
-        micro_batch=train.micro_batch,
+        micro_batch=train.micro_batch_limit,
         seed=train.seed,
         sampling=config.data.sampling,
         world_size=accelerator.num_processes,
@@ -168,7 +169,7 @@ def loader_for(
     dataset = PairDataset(index, specs, config.data, training=False, seed=config.train.seed)
     return evaluation_loader(
         dataset,
-        batch_size=config.eval.batch_size or config.train.micro_batch or config.train.batch_size,
+        batch_size=evaluation_batch_size(config.train, config.eval),
         workers=loader_workers(config, index),
         device_type=accelerator.device.type,
         world_size=1 if every_process else accelerator.num_processes,

@@ -160,7 +160,7 @@ from datasets.loaders import evaluation_loader
 from datasets.pairs import PairDataset
 from utils.batch import ViewSpec
 from utils.errors import RunError, run_script
-from utils.sections import DataConfig
+from utils.data_sections import DataConfig
 
 alive = []
 

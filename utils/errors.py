@@ -29,6 +29,18 @@ class InterruptedRunError(Exception):
         self.signal_number = signal_number
 
 
+def require(ok: bool, key: str, value: object, allowed: str) -> None:
+    """Raise a ``ConfigError`` that names the key, its value and what is allowed, unless ``ok``."""
+    if not ok:
+        raise ConfigError(f"{key} is {value}; it must be {allowed}")
+
+
+def require_seeds(key: str, seeds: list[int] | None) -> None:
+    """Raise a ``ConfigError`` unless ``seeds`` is null or holds different numbers that generators take."""
+    usable = seeds is None or (seeds and min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == len(seeds))
+    require(bool(usable), key, seeds, "null or different numbers from 0 to 2147483647, such as 0,1,2")
+
+
 def nearest(word: str, allowed: Iterable[str], count: int = 3) -> str:
     """Return a hint such as ``; did you mean 'roi'?``, or an empty string where nothing is near."""
     lowered = {name.lower(): name for name in allowed}

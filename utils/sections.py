@@ -4,122 +4,13 @@ The defaults are plain: Adam, no regularisation. A recipe is a YAML file that sa
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from utils.errors import ConfigError
+from utils.errors import require, require_seeds
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment", "augmix")
-
-
-def require(ok: bool, key: str, value: object, allowed: str) -> None:
-    """Raise a ``ConfigError`` that names the key, its value and what is allowed, unless ``ok``."""
-    if not ok:
-        raise ConfigError(f"{key} is {value}; it must be {allowed}")
-
-
-def require_seeds(key: str, seeds: list[int] | None) -> None:
-    """Raise a ``ConfigError`` unless ``seeds`` is null or holds different numbers that generators take."""
-    usable = seeds is None or (seeds and min(seeds) >= 0 and max(seeds) < 2**31 and len(set(seeds)) == len(seeds))
-    require(bool(usable), key, seeds, "null or different numbers from 0 to 2147483647, such as 0,1,2")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitNames:
-    """Folder names of the two splits under ``data.root``."""
-
-    train: str = "train"
-    test: str = "test"
-
-    def __post_init__(self) -> None:
-        for key, value in (("data.splits.train", self.train), ("data.splits.test", self.test)):
-            require(bool(value) and "/" not in value, key, f"'{value}'", "the name of one folder under data.root")
-        require(self.train != self.test, "data.splits.test", f"'{self.test}'", "another folder than data.splits.train")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Random changes of a training pair. Photo and mask change together, before the two views are cut.
-
-    Attributes:
-        flip: probability of a left-right mirror image, 0..1.
-        flip_views: ``joint`` mirrors both views or neither; ``separate`` draws for each view, as the released code
-            did, which breaks the pair and stands here for comparison only.
-        blank_roi: probability that the whole roi view is black, 0..1, so that the model learns to answer without it.
-        blank_extra_roi: the same for the extra_roi view; never both in one pair.
-        min_crop_area: smallest area fraction of a random crop, in (0, 1]; 1 turns cropping off.
-        rotate_degrees: largest rotation in either direction, 0..180.
-        color_jitter: strength of brightness, contrast and saturation jitter, 0..1.
-        policy: ``none``, ``randaugment``, ``trivialaugment``, ``autoaugment`` or ``augmix``, with their geometric
-            operations off, since they see the photo alone.
-        policy_magnitude: strength of ``randaugment``, 0..30.
-    """
-
-    flip: float = 0.5
-    flip_views: Literal["joint", "separate"] = "joint"
-    blank_roi: float = 0.0
-    blank_extra_roi: float = 0.0
-    min_crop_area: float = 1.0
-    rotate_degrees: float = 0.0
-    color_jitter: float = 0.0
-    policy: str = "none"
-    policy_magnitude: int = 9
-
-    def __post_init__(self) -> None:
-        if self.policy in ("mixup", "cutmix"):
-            raise ConfigError(
-                f"data.augment.policy is {self.policy}, which blends two photos: the roi of one would meet the "
-                f"surroundings of another; choose one of {', '.join(POLICIES)}"
-            )
-        require(self.policy in POLICIES, "data.augment.policy", f"'{self.policy}'", f"one of {', '.join(POLICIES)}")
-        require(0 <= self.flip <= 1, "data.augment.flip", self.flip, "a probability, 0 to 1")
-        for key in ("blank_roi", "blank_extra_roi"):
-            value = getattr(self, key)
-            require(0 <= value <= 1, f"data.augment.{key}", value, "a probability, 0 to 1")
-        both = self.blank_roi + self.blank_extra_roi
-        require(both <= 1, "data.augment.blank_roi + data.augment.blank_extra_roi", both, "at most 1")
-        require(0 < self.min_crop_area <= 1, "data.augment.min_crop_area", self.min_crop_area, "above 0 and at most 1")
-        require(0 <= self.rotate_degrees <= 180, "data.augment.rotate_degrees", self.rotate_degrees, "0 to 180")
-        require(0 <= self.color_jitter <= 1, "data.augment.color_jitter", self.color_jitter, "0 to 1")
-        require(0 <= self.policy_magnitude <= 30, "data.augment.policy_magnitude", self.policy_magnitude, "0 to 30")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Where the pairs are and how they reach a backbone.
-
-    Attributes:
-        root: folder with ``<split>/roi/<class>/<stem>.jpg`` and ``<split>/extra-roi/<class>/<stem>.jpg``.
-        splits: names of the train and test folders.
-        image_size: side of the square input in pixels; null takes each backbone's own.
-        bars: colour of the letterbox bars: ``black`` (0) or ``grey`` (125, the paper's recipes).
-        normalise: ``backbone`` uses each backbone's own mean and deviation; ``none`` only scales to 0..1.
-        augment: random changes of training pairs.
-        validation_fraction: part of the training groups held out for validation, 0 for none.
-        sampling: ``natural`` shows each pair once an epoch; ``balanced`` draws classes equally often.
-        exclude: class names left out of training and test.
-        workers: loader processes; ``auto`` takes the processor cores, at most 8.
-    """
-
-    root: str = "dataset_root"
-    splits: SplitNames = field(default_factory=SplitNames)
-    image_size: int | None = None
-    bars: Literal["black", "grey"] = "black"
-    normalise: Literal["backbone", "none"] = "backbone"
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    validation_fraction: float = 0.0
-    sampling: Literal["natural", "balanced"] = "natural"
-    exclude: list[str] = field(default_factory=list)
-    workers: int | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        require(bool(self.root.strip()), "data.root", f"'{self.root}'", "the folder that holds the pairs")
-        size = self.image_size
-        require(size is None or 16 <= size <= 4096, "data.image_size", size, "null or 16 to 4096 pixels")
-        require(0 <= self.validation_fraction < 1, "data.validation_fraction", self.validation_fraction, "0 to below 1")
-        require(self.workers == "auto" or self.workers >= 0, "data.workers", self.workers, "'auto' or a number from 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +20,8 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training pairs.
         batch_size: pairs per optimiser step, over all processes.
-        micro_batch: pairs that one process takes at once; null takes its whole share.
+        micro_batch: pairs that one process takes at once; null takes its whole share; ``auto`` finds the most that fit
+            into the device's memory. The optimiser step stays that of ``batch_size``.
         optimizer: any timm optimiser name.
         backbone_lr: peak learning rate of the backbones.
         head_lr: peak learning rate of the head.
@@ -146,6 +38,9 @@ class TrainConfig:
         clip_norm: largest gradient norm; null for none.
         ema_decay: decay of the averaged weights that are then scored; null for none.
         precision: ``auto`` is bf16 on a GPU that has it, fp32 elsewhere.
+        tf32: let GPUs round the factors of fp32 matrix products to 10 bits of mantissa; ``auto`` on GPUs only.
+        fused: one kernel for the whole optimiser step; ``auto`` where the device is a GPU and torch has it.
+        sync_batchnorm: BatchNorm statistics over the pairs of all processes; needs GPUs.
         device: ``auto`` takes a GPU where there is one.
         seed: of initial weights, order, augmentation and dropout.
         seeds: several runs, one per seed, in ``<run.dir>/seed<N>``; overrides ``seed``.
@@ -154,7 +49,7 @@ class TrainConfig:
 
     epochs: int = 30
     batch_size: int = 50
-    micro_batch: int | None = None
+    micro_batch: int | Literal["auto"] | None = None
     optimizer: str = "adam"
     backbone_lr: float = 1e-4
     head_lr: float = 1e-3
@@ -169,6 +64,9 @@ class TrainConfig:
     clip_norm: float | None = None
     ema_decay: float | None = None
     precision: Precision = "auto"
+    tf32: bool | Literal["auto"] = "auto"
+    fused: bool | Literal["auto"] = "auto"
+    sync_batchnorm: bool = False
     device: Device = "auto"
     seed: int = 0
     seeds: list[int] | None = None
@@ -178,7 +76,7 @@ class TrainConfig:
         require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
         micro = self.micro_batch
-        require(micro is None or micro >= 1, "train.micro_batch", micro, "null or at least 1")
+        require(micro in (None, "auto") or int(micro) >= 1, "train.micro_batch", micro, "null, 'auto' or at least 1")
         for key, rate in (("train.backbone_lr", self.backbone_lr), ("train.head_lr", self.head_lr)):
             require(math.isfinite(rate) and rate > 0, key, rate, "a finite number above 0, such as 1e-4")
         require(
@@ -207,6 +105,11 @@ class TrainConfig:
         require(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
         require_seeds("train.seeds", self.seeds)
         require(self.log_every >= 1, "train.log_every", self.log_every, "at least 1 step")
+
+    @property
+    def micro_batch_limit(self) -> int | None:
+        """Most pairs that one process takes at once; null where its whole share may be taken, or is not known yet."""
+        return None if self.micro_batch == "auto" else self.micro_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,11 +148,20 @@ class RunConfig:
         dir: folder of the run; null makes ``runs/<date>-<time>``. It must be empty or absent.
         resume: ``never`` refuses a folder that is not empty; ``auto`` continues an unfinished run.
         checkpoint_every: epochs between two checkpoints.
+        profile: optimiser steps to record with PyTorch's profiler, from the fourth on, into ``<run.dir>/profile``; 0
+            for none.
     """
 
     dir: str | None = None
     resume: Literal["never", "auto"] = "never"
     checkpoint_every: int = 1
+    profile: int = 0
 
     def __post_init__(self) -> None:
+        require(self.profile >= 0, "run.profile", self.profile, "0 or the number of steps to record")
         require(self.checkpoint_every >= 1, "run.checkpoint_every", self.checkpoint_every, "at least 1 epoch")
+
+
+def evaluation_batch_size(train: TrainConfig, evaluation: EvalConfig) -> int:
+    """Return the pairs of one forward pass of an evaluation: ``eval.batch_size``, or as many as training takes."""
+    return evaluation.batch_size or train.micro_batch_limit or train.batch_size

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from utils.errors import ConfigError, nearest
-from utils.sections import Device, Precision, require
+from utils.errors import ConfigError, nearest, require
+from utils.sections import Device, Precision
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 RESULTS_FILE = "results.json"

@@ -6,8 +6,8 @@ from typing import Literal
 
 from experiments.explanation.gallery import CLASSES_FILE, PAGE_FILE, SHEETS, SUMMARY_FILE, TABLE_FILE
 from experiments.explanation.maps import check_method
-from utils.errors import ConfigError
-from utils.sections import Device, require
+from utils.errors import ConfigError, require
+from utils.sections import Device
 
 Selection = Literal["first", "random", "all", "wrong", "confidently_wrong", "disagree"]
 

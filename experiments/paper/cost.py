@@ -152,7 +152,7 @@ def measure(job: Job) -> Speed:
         speed = timed(few)
         if few * speed.pair + speed.step >= _QUICK:
             return speed
-    return timed(config.train.micro_batch or config.train.batch_size)
+    return timed(config.train.micro_batch_limit or config.train.batch_size)
 
 
 def estimate(job: Job, speed: Speed | None) -> float:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from utils.errors import ConfigError, nearest
-from utils.sections import Device, Precision, require, require_seeds
+from utils.errors import ConfigError, nearest, require, require_seeds
+from utils.sections import Device, Precision
 
 GRID = "configs/grids/paper.yaml"
 

@@ -19,7 +19,7 @@ from experiments.robustness.registry import PERTURBATIONS
 from experiments.robustness.run import bar_level, pairs_for, perturb, pictures_of
 from experiments.robustness.suite import Condition, Suite
 from utils.batch import ViewSpec
-from utils.sections import DataConfig
+from utils.data_sections import DataConfig
 
 TILE, GAP, LEFT, HEAD, FAMILY, TITLE, NAME = 1.15, 0.06, 0.32, 0.6, 0.3, 0.2, 0.24  # inches
 

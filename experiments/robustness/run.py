@@ -27,8 +27,9 @@ from experiments.robustness.released import GREY, ReleasedPairs
 from experiments.robustness.suite import Condition, Suite
 from experiments.runs import RunRecord
 from utils.batch import Batch, ViewSpec, normalise
+from utils.data_sections import DataConfig
 from utils.errors import ConfigError
-from utils.sections import DataConfig
+from utils.sections import evaluation_batch_size
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def suite_loader(
     setting = config.data.workers if workers is None else workers
     return evaluation_loader(
         pairs_for(index, model.view_specs, config.data, letterbox),
-        batch_size=batch_size or config.eval.batch_size or config.train.micro_batch or config.train.batch_size,
+        batch_size=batch_size or evaluation_batch_size(config.train, config.eval),
         workers=resolve_workers(setting, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
         device_type=accelerator.device.type,
     )

@@ -9,8 +9,8 @@ from torch import Tensor
 from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import RveRNet, build_rvernet
+from utils.data_sections import DataConfig
 from utils.errors import ConfigError
-from utils.sections import DataConfig
 
 VIT = BackboneConfig(name="test_vit.r160_in1k", pretrained=False)
 CNN = BackboneConfig(name="test_efficientnet.r160_in1k", pretrained=False)

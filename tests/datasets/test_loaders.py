@@ -9,8 +9,8 @@ from datasets.loaders import PairLoader, evaluation_loader, resolve_workers, tra
 from datasets.pairs import PairDataset
 from datasets.sampling import StepSampler
 from utils.batch import Batch, ViewSpec
+from utils.data_sections import AugmentConfig, DataConfig
 from utils.errors import ConfigError, DataError
-from utils.sections import AugmentConfig, DataConfig
 
 if TYPE_CHECKING:
     from tests.datasets.conftest import TreeMaker

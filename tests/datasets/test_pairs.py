@@ -11,8 +11,8 @@ from PIL import Image
 from datasets.index import PairIndex
 from datasets.pairs import PADDING_ROW, PairDataset
 from utils.batch import Batch, ViewSpec
+from utils.data_sections import POLICIES, AugmentConfig, DataConfig
 from utils.errors import ConfigError, DataError
-from utils.sections import POLICIES, AugmentConfig, DataConfig
 
 if TYPE_CHECKING:
     from tests.datasets.conftest import TreeMaker

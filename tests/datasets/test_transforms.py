@@ -13,8 +13,8 @@ from datasets import cutouts
 from datasets.augment import JointAugment, draw_crop
 from datasets.policies import build_policy
 from datasets.transforms import compose, letterbox_box, paint_bars, read_rgb, recover_mask, resize_pair
+from utils.data_sections import POLICIES, AugmentConfig
 from utils.errors import DataError
-from utils.sections import POLICIES, AugmentConfig
 
 Noise = Callable[[int, int, int], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
 

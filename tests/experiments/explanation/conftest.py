@@ -13,8 +13,8 @@ from Off_the_shelfs.config import BackboneConfig, OffTheShelfConfig, OffTheShelf
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
 from utils.checkpoints import WEIGHTS_FILE, save_weights
 from utils.config import to_yaml
+from utils.data_sections import DataConfig
 from utils.run_directory import CONFIG_FILE, METRICS_FILE
-from utils.sections import DataConfig
 
 VIT = BackboneConfig(name="test_vit", pretrained=False)
 CNN = BackboneConfig(name="test_efficientnet", pretrained=False)

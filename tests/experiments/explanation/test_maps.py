@@ -16,8 +16,8 @@ from Off_the_shelfs.model import build_off_the_shelf
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import RveRNet, build_rvernet
 from utils.batch import ViewSpec
+from utils.data_sections import DataConfig
 from utils.errors import ConfigError, RunError
-from utils.sections import DataConfig
 
 CNN = BackboneConfig(name="test_efficientnet", pretrained=False)
 VIT = BackboneConfig(name="test_vit", pretrained=False)

@@ -23,8 +23,8 @@ from experiments.robustness.released import (
     released_translocation,
 )
 from utils.batch import Batch, ViewSpec
+from utils.data_sections import DataConfig
 from utils.errors import DataError
-from utils.sections import DataConfig
 
 SIZES = [(40, 29), (29, 40), (33, 33), (64, 47), (61, 10), (33, 20)]
 SIDES_AND_PATCHES = [(64, 5), (33, 4), (33, 33 // 2), (64, 16), (32, 8), (40, 7)]

@@ -23,10 +23,11 @@ from experiments.robustness.suite import Suite, load_suite
 from experiments.runs import RunRecord, load_index
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfConfig, OffTheShelfModelConfig, OneViewDataConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
+from utils.data_sections import DataConfig
 from utils.devices import make_accelerator
 from utils.engine import compute_logits
 from utils.errors import ConfigError
-from utils.sections import DataConfig, TrainConfig
+from utils.sections import TrainConfig
 
 SUITES = Path(__file__).parents[3] / "configs" / "suites"
 CLASSES = ("blueberry", "spinach", "tomato")
