@@ -9,19 +9,18 @@ from torch.utils.data import Dataset, get_worker_info
 
 from datasets.augment import JointAugment
 from datasets.index import PairIndex
+from datasets.readers import StoredPair, open_reader
 from datasets.transforms import (
     Mask,
     Photo,
     compose,
     letterbox_box,
     paint_bars,
-    read_rgb,
-    recover_mask,
     resize_pair,
 )
 from utils.batch import Batch, Interpolation, ViewSpec
 from utils.data_sections import DataConfig
-from utils.errors import ConfigError, DataError, nearest
+from utils.errors import ConfigError, nearest
 
 PADDING_ROW = -1
 VIEWS = ("roi", "extra_roi", "photo")
@@ -32,9 +31,9 @@ Item = tuple[int, int]
 class PairDataset(Dataset[Batch]):
     """The pairs of an index as the views that a model takes.
 
-    Both cut-outs are decoded whatever the views: the mask is known from the two together, and a view is black outside
-    its own side only after it has been cut again. A pair is augmented once; each view is then resized from the same
-    photo and mask, cut, and letterboxed. A pair whose stored size fits a view, without augmentation, is copied.
+    The mask is read whatever the views: a view is black outside its own side only after it has been cut again. A pair
+    is augmented once; each view is then resized from the same photo and mask, cut, and letterboxed. A pair whose
+    stored size fits a view, without augmentation, is copied.
 
     Args:
         index: the pairs.
@@ -58,6 +57,7 @@ class PairDataset(Dataset[Batch]):
         self.bars = data.bars
         self.training = training
         self._augment = JointAugment(data.augment, seed)
+        self._reader = open_reader(index)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -69,18 +69,18 @@ class PairDataset(Dataset[Batch]):
     def __getitems__(self, items: Sequence[Item]) -> Batch:
         """Return the batch of some (epoch, row) items, in their order.
 
-        Row -1 is padding, for processes whose shares are uneven: views 0, label 0, index -1.
+        A negative row stands for row ``~row``, loaded but not counted: its index in the batch is -1. It fills the
+        share of a process that would otherwise be empty, with real pictures for the sake of BatchNorm.
 
         Raises:
             DataError: where a file cannot be read or decoded, or no longer has the size it was indexed with.
         """
         batch = self._allocate(len(items))
-        for position, (epoch, row) in enumerate(items):
-            if row == PADDING_ROW:
-                for pixels in batch.views.values():
-                    pixels[position] = 0
-            else:
-                self._write(batch, position, epoch, row)
+        rows = [row if row >= 0 else ~row for _, row in items]
+        batch.label[:] = torch.from_numpy(self.index.label[rows])
+        batch.index[:] = torch.tensor([max(row, PADDING_ROW) for _, row in items])
+        for position, stored in enumerate(self._reader.read(rows)):
+            self._write(batch, position, items[position][0], rows[position], stored)
         return batch
 
     def _allocate(self, count: int) -> Batch:
@@ -89,16 +89,14 @@ class PairDataset(Dataset[Batch]):
 
         return Batch(
             views={name: _empty_pictures(count, spec.size) for name, spec in self.view_specs.items()},
-            label=torch.zeros(count, dtype=torch.int64),
-            index=torch.full((count,), PADDING_ROW, dtype=torch.int64),
+            label=torch.empty(count, dtype=torch.int64),
+            index=torch.empty(count, dtype=torch.int64),
             content_box=per_view(torch.int16, 4),
             flip=per_view(torch.bool),
         )
 
-    def _write(self, batch: Batch, position: int, epoch: int, row: int) -> None:
-        batch.label[position] = int(self.index.label[row])
-        batch.index[position] = row
-        sources, mask = self._load(row, epoch)
+    def _write(self, batch: Batch, position: int, epoch: int, row: int, stored: StoredPair) -> None:
+        sources, mask = self._sources(stored, row, epoch)
         blank = self._augment.draw_blank(epoch, self.index.draw_key(row)) if self.training else None
         resized: dict[tuple[int, Interpolation], tuple[Photo, Mask]] = {}
         for name, spec in self.view_specs.items():
@@ -121,15 +119,14 @@ class PairDataset(Dataset[Batch]):
             for name, flip in zip(names, self._augment.draw_flips(epoch, self.index.draw_key(row), names), strict=True):
                 batch.flip[name][position] = flip
 
-    def _load(self, row: int, epoch: int) -> tuple[dict[str, Photo], Mask]:
+    def _sources(self, stored: StoredPair, row: int, epoch: int) -> tuple[dict[str, Photo], Mask]:
         """Return for each view the picture that it is cut from, and the mask."""
-        roi, extra_roi = self._decode(row)
-        mask = recover_mask(roi, extra_roi)
+        mask = stored.mask
         augmented = self.training and self._augment.active
         fits = all(self._fits(mask, spec) for spec in self.view_specs.values())
         if fits and not augmented and "photo" not in self.view_specs:
-            return {"roi": roi, "extra_roi": extra_roi}, mask
-        photo = compose(roi, extra_roi, mask)
+            return stored.pictures, mask
+        photo = compose(stored.pictures["roi"], stored.pictures["extra_roi"], mask)
         if augmented:
             photo, mask = self._augment.apply(photo, mask, epoch, self.index.draw_key(row))
         return dict.fromkeys(self.view_specs, photo), mask
@@ -137,18 +134,6 @@ class PairDataset(Dataset[Batch]):
     @staticmethod
     def _fits(mask: Mask, spec: ViewSpec) -> bool:
         return bool(spec.size == max(mask.shape))
-
-    def _decode(self, row: int) -> tuple[Photo, Photo]:
-        paths = self.index.paths(row)
-        roi, extra_roi = (read_rgb(path) for path in paths)
-        width, height = (int(side) for side in self.index.size[row])
-        if roi.shape != extra_roi.shape or roi.shape[1:] != (height, width):
-            sizes = [f"{path} is {x.shape[2]}×{x.shape[1]}" for path, x in zip(paths, (roi, extra_roi), strict=True)]
-            raise DataError(
-                f"{' and '.join(sizes)} pixels, but the index says {width}×{height}; "
-                f"the files have changed since the manifest was written: preprocess again"
-            )
-        return roi, extra_roi
 
 
 def _cut_into(canvas: Photo, picture: Photo, mask: Mask, view: str) -> None:

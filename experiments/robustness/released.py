@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.pairs import PairDataset
-from datasets.transforms import BARS, ContentBox, Photo, compose, paint_bars, recover_mask
+from datasets.readers import StoredPair
+from datasets.transforms import BARS, ContentBox, Photo, compose, paint_bars
 from experiments.robustness.perturbations import alike, content_kept, permutation, pick, shuffle_grid
 from utils.batch import Batch
 from utils.errors import DataError
@@ -53,13 +54,13 @@ class ReleasedPairs(PairDataset):
     The released code knew roi and extra_roi; ``photo`` is composed of the two and letterboxed likewise.
     """
 
-    def _write(self, batch: Batch, position: int, _epoch: int, row: int) -> None:
-        batch.label[position] = int(self.index.label[row])
-        batch.index[position] = row
-        roi, extra_roi = self._decode(row)
+    def _write(self, batch: Batch, position: int, _epoch: int, row: int, stored: StoredPair) -> None:
+        roi, extra_roi = stored.pictures["roi"], stored.pictures["extra_roi"]
+        if roi is extra_roi:  # an archive's photo; stored cut-outs are taken as they are
+            roi, extra_roi = roi * stored.mask, extra_roi * ~stored.mask
         pictures = {"roi": roi, "extra_roi": extra_roi}
         if "photo" in self.view_specs:
-            pictures["photo"] = compose(roi, extra_roi, recover_mask(roi, extra_roi))
+            pictures["photo"] = compose(roi, extra_roi, stored.mask)
         for name, spec in self.view_specs.items():
             height, width = pictures[name].shape[1:]
             if 0 in released_size(width, height, spec.size):

@@ -232,14 +232,15 @@ def test_a_blanked_view_is_black_inside_the_letterbox_and_the_other_stays(tree: 
     assert torch.equal(blanked.__getitems__(items).views["extra_roi"], plain.views["extra_roi"])
 
 
-def test_padding_is_black_and_marked(tree: "TreeMaker") -> None:
+def test_a_row_that_does_not_count_is_loaded_like_its_pair_and_marked(tree: "TreeMaker") -> None:
     tree.add_random(NAMES, ("p1",))
-    batch = make(tree, {"roi": 24}, AugmentConfig(flip=1.0), bars="grey").__getitems__([(0, 1), (0, PADDING_ROW)])
-    assert batch.index.tolist() == [1, -1]
-    assert batch.label.tolist() == [1, 0]
-    assert batch.views["roi"][1].sum() == 0
-    assert batch.content_box["roi"][1].tolist() == [0, 0, 0, 0]
-    assert batch.flip["roi"].tolist() == [True, False]
+    dataset = make(tree, {"roi": 24, "photo": 30}, EVERYTHING, bars="grey")
+    for row in (0, 1):
+        counted = dataset.__getitems__([(3, row), (3, row)])
+        filled = dataset.__getitems__([(3, row), (3, ~row)])
+        assert filled.index.tolist() == [row, PADDING_ROW]
+        filled.index[1] = row
+        assert same(filled, counted)
 
 
 def test_batches_are_what_the_contract_says(tree: "TreeMaker") -> None:
