@@ -4,83 +4,230 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.table import format_table
+from datasets.workers import available_cores
 
 OUT = Path("build/benchmarks")
+HEADER = ("claim", "ours", "baseline", "ratio [least, most]", "target", "physical limit")
+Verdict = Literal["held", "MISSED", "recorded", "not measured"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One claim.
+    """One claim about time.
 
     Attributes:
         name: what was measured.
         ours, baseline: what the two sides are, in words.
-        ours_seconds, baseline_seconds: one entry per repeat, measured in turn.
+        ours_seconds, baseline_seconds: one entry per repeat, measured in turn; without a baseline the times are only
+            recorded, and with no times at all the claim reads "not measured".
         target: the ratio baseline / ours that the project promises, or null.
-        limit: the physical limit in seconds with its name, or null.
+        limit: the physical limit with the seconds that it would take, or null.
+        reads: which files each side reads, such as "ours: 224 px JPEG pairs; baseline: 480×360 JPEG pairs".
+        limit_target: the fraction of the limit that the project promises, 0..1, or null.
     """
 
     name: str
     ours: str
-    baseline: str
-    ours_seconds: list[float]
-    baseline_seconds: list[float]
+    baseline: str = ""
+    ours_seconds: list[float] = field(default_factory=list)
+    baseline_seconds: list[float] = field(default_factory=list)
     target: float | None = None
     limit: tuple[str, float] | None = None
+    reads: str = ""
+    limit_target: float | None = None
 
     @property
     def ratios(self) -> list[float]:
         """Baseline over ours, repeat by repeat: above 1 means that ours is faster."""
-        return [b / a for a, b in zip(self.ours_seconds, self.baseline_seconds, strict=True)]
+        return [b / a for a, b in zip(self.ours_seconds, self.baseline_seconds, strict=False)]
 
-    def line(self) -> str:
+    @property
+    def fraction_of_limit(self) -> float | None:
+        """The limit's seconds over ours: 1 is as fast as the machine allows."""
+        if self.limit is None or not self.ours_seconds:
+            return None
+        return self.limit[1] / statistics.median(self.ours_seconds)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the medians reach every target that there is."""
+        if not self.ours_seconds:
+            return "not measured"
+        pairs = [(statistics.median(self.ratios) if self.ratios else None, self.target)]
+        pairs.append((self.fraction_of_limit, self.limit_target))
+        reached = [value >= target for value, target in pairs if value is not None and target is not None]
+        return _judged(all(reached) if reached else None)
+
+    @property
+    def measured(self) -> str:
+        """The ratio's median and spread, or the seconds alone."""
+        if not self.ratios:
+            return ""
+        middle, least, most = (_digits(f(self.ratios)) for f in (statistics.median, min, max))
+        return f"{middle} [{least}, {most}]"
+
+    def cells(self) -> tuple[str, ...]:
         """Return the table row of this claim."""
-        ratios = self.ratios
-        median = statistics.median(ratios)
-        held = (
-            "" if self.target is None else f", target {self.target:g}: {'held' if median >= self.target else 'MISSED'}"
-        )
         limit = ""
-        if self.limit is not None:
-            limit = f", {self.limit[1] / statistics.median(self.ours_seconds):.0%} of the limit ({self.limit[0]})"
+        if self.limit is not None and self.fraction_of_limit is not None:
+            limit = f"{self.fraction_of_limit:.0%} of {self.limit[0]}"
+            limit += "" if self.limit_target is None else f", target {self.limit_target:.0%}"
+        target = "" if self.target is None else f"{self.target:g}: "
         return (
-            f"{self.name}: {self.ours} {statistics.median(self.ours_seconds):.3f} s, "
-            f"{self.baseline} {statistics.median(self.baseline_seconds):.3f} s, "
-            f"{median:.2f} times as fast [{min(ratios):.2f}, {max(ratios):.2f}]{held}{limit}"
+            self.name,
+            f"{self.ours} {_seconds(self.ours_seconds)}".strip(),
+            f"{self.baseline} {_seconds(self.baseline_seconds)}".strip(),
+            self.measured,
+            target + self.verdict,
+            limit,
         )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One number that is no ratio of times: bytes, a share, a difference.
+
+    Attributes:
+        name: what was measured.
+        value: the number; null where it was not measured.
+        unit: of the value and the target.
+        target: the bound that the project promises, or null.
+        at_least: the bound is a lower one; an upper one otherwise.
+        note: how it was measured, or why not.
+        reads: which files are read.
+    """
+
+    name: str
+    value: float | None
+    unit: str = ""
+    target: float | None = None
+    at_least: bool = False
+    note: str = ""
+    reads: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the value keeps to the bound, where there is one."""
+        if self.value is None:
+            return "not measured"
+        if self.target is None:
+            return "recorded"
+        return _judged(self.value >= self.target if self.at_least else self.value <= self.target)
+
+    @property
+    def measured(self) -> str:
+        """The value with its unit."""
+        return "" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the table row of this number."""
+        bound = "at least" if self.at_least else "at most"
+        target = "" if self.target is None else f"{bound} {self.target:g}: "
+        return self.name, self.note, "", self.measured, target + self.verdict, ""
+
+
+Row = Result | Recorded
+
+
+def _judged(reached: bool | None) -> Verdict:
+    return "recorded" if reached is None else "held" if reached else "MISSED"
+
+
+def _digits(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.1f}" if ratio >= 10 else f"{ratio:.2f}"
+
+
+def _seconds(times: Sequence[float]) -> str:
+    return f"{statistics.median(times):.3f} s" if times else ""
 
 
 def in_turn(
-    ours: Callable[[], object], baseline: Callable[[], object], repeats: int
+    ours: Callable[[], object], baseline: Callable[[], object], repeats: int, *, warm_up: bool = True
 ) -> tuple[list[float], list[float]]:
-    """Time two callables A B A B … after one warm-up of each, so that a drifting machine touches both alike."""
-    ours()
-    baseline()
+    """Time two callables A B, B A, A B, … so that a drifting machine touches both alike.
+
+    Args:
+        ours: our side.
+        baseline: what it is compared with.
+        repeats: times of each side.
+        warm_up: call each side once beforehand, untimed.
+
+    Returns:
+        Seconds of ours and of the baseline, repeat by repeat.
+    """
+    if warm_up:
+        ours()
+        baseline()
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for side, call in enumerate((ours, baseline)):
+    for repeat in range(repeats):
+        sides = ((0, ours), (1, baseline))
+        for side, call in sides if repeat % 2 == 0 else reversed(sides):
             started = time.perf_counter()
             call()
             times[side].append(time.perf_counter() - started)
     return times
 
 
-def publish(benchmark: str, results: list[Result]) -> None:
-    """Print the rows and write ``build/benchmarks/<benchmark>.json`` with machine and versions."""
-    print(f"== {benchmark} ({machine()})")
-    for result in results:
-        print("  " + result.line())
+def publish(benchmark: str, results: Sequence[Row], *, reads: str = "", notes: Sequence[str] = ()) -> None:
+    """Print the table and write ``build/benchmarks/<benchmark>.json`` with machine and versions.
+
+    Args:
+        benchmark: name of the table and of its file.
+        results: the rows.
+        reads: which files each side reads, where it is the same in all rows.
+        notes: lines under the table.
+    """
+    print(f"\n== {benchmark}\n   {machine()}")
+    print(format_table(HEADER, [result.cells() for result in results]))
+    each = [f"{result.name}: {result.reads}" for result in results if result.reads]
+    for line in [f"reads: {text}" for text in ([reads] if reads else []) + each]:
+        print("  " + line)
+    for note in notes:
+        print("  " + note)
+    sys.stdout.flush()
     OUT.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine(), "results": [asdict(result) | {"ratios": result.ratios} for result in results]}
+    document = {
+        "benchmark": benchmark,
+        "machine": machine(),
+        "reads": reads,
+        "notes": list(notes),
+        "results": [_document(result) for result in results],
+    }
     (OUT / f"{benchmark}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
+def _document(result: Row) -> dict[str, Any]:
+    entry = asdict(result) | {"measured": result.measured, "verdict": result.verdict}
+    if isinstance(result, Result):
+        entry |= {"ratios": result.ratios, "fraction_of_limit": result.fraction_of_limit}
+    return entry
+
+
 def machine() -> str:
-    """Describe machine and versions in one line."""
+    """Describe machine and versions in one line; the load tells whether others were at work meanwhile."""
     versions = " ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "timm", "pillow"))
-    return f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}, {versions}"
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    system = f"{platform.system()} {platform.machine()}{_processor()}"
+    return f"{available_cores()} cores {system}{_gpu()}{load}, Python {platform.python_version()}, {versions}"
+
+
+def _processor() -> str:
+    """Return the processor's name where the system tells it in a file."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f" ({names[0]})" if names else ""
+
+
+def _gpu() -> str:
+    torch = sys.modules.get("torch")  # not imported for this: preprocessing is measured without it
+    return f", {torch.cuda.get_device_name()}" if torch is not None and torch.cuda.is_available() else ""

@@ -8,7 +8,7 @@ from benchmarks.common import Result, in_turn, publish
 from experiments.kinds import RVERNET
 from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
-from utils.batch import Batch, prepare_views
+from utils.batch import Batch
 from utils.data_sections import DataConfig
 from utils.devices import make_accelerator
 from utils.engine import Meter, Training, train_one_epoch
@@ -37,14 +37,14 @@ def build() -> Training:
     model = RVERNET.build(config, CLASSES, False).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(config.train, list(model.backbones.values()), model.head)
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
-    return Training(prepared, prepared_optimizer, accelerator, Schedule(10**6, 0, 1.0, STEPS, "step"), model.view_specs)
+    return Training(prepared, prepared_optimizer, accelerator, Schedule(10**6, 0, 1.0, STEPS, "step"), model.prepare)
 
 
 def main(repeats: int = 7) -> None:
     """Print the ratio; the baseline normalises once, beforehand, and neither flips nor counts hits."""
     ours, bare = build(), build()
     batch = random_batch()
-    resident: dict[str, Tensor] = prepare_views(batch, bare.specs)
+    resident: dict[str, Tensor] = bare.prepare(batch)
     model = bare.accelerator.unwrap_model(bare.model)
     optimizer = bare.optimizer
 
