@@ -18,6 +18,19 @@ _SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _LAYOUT = "Images/img_dir/{train,test}, Images/ann_dir/{train,test}, category_id.txt and, if any, ImageSets/*.txt"
 
 
+@dataclass(frozen=True)
+class OptionNames:
+    """What the user calls the options of an archive, for messages; the defaults are those of preprocessing."""
+
+    root: str = "--src"
+    groups: str = "--groups"
+    mask_orientation: str = "--mask_orientation"
+    ambiguous: str = "--ambiguous"
+
+
+PREPROCESSING = OptionNames()
+
+
 @dataclass(frozen=True, slots=True)
 class ArchivePhoto:
     """One photo with its mask.
@@ -64,40 +77,44 @@ class Archive:
         return describe_ids(self.label_ids)
 
 
-def read_archive(root: Path, groups_file: Path | None = None) -> Archive:
-    """List an archive.
+def read_archive(root: Path, groups_file: Path | None = None, options: OptionNames = PREPROCESSING) -> Archive:
+    """List an archive; see ``scan_archive`` for the arguments.
 
     Raises:
         DataError: with every problem of the listing at once: missing folders, photos or masks, listed photos that
             are absent, two photos with one stem, class names that would share a folder, photos without group.
     """
-    archive, problems = scan_archive(root, groups_file)
+    archive, problems = scan_archive(root, groups_file, options)
     if problems:
         raise DataError(problem_list(f"archive {root}", problems))
     return archive
 
 
-def scan_archive(root: Path, groups_file: Path | None = None) -> tuple[Archive, list[str]]:
+def scan_archive(
+    root: Path, groups_file: Path | None = None, options: OptionNames = PREPROCESSING
+) -> tuple[Archive, list[str]]:
     """List an archive as far as it can be listed, and say what is wrong with it.
 
     Args:
         root: folder of the archive.
         groups_file: CSV with the columns split, image, group; every listed photo needs a row. Without it each photo
             is a group of its own, named ``<split>/<stem>``.
+        options: what the user calls the options.
     """
     if not root.is_dir():
-        raise DataError(f"--src {root} is not a folder; give the archive's folder, which holds {_LAYOUT}")
-    listing = _Listing(root)
+        raise DataError(f"{options.root} {root} is not a folder; give the archive's folder, which holds {_LAYOUT}")
+    listing = _Listing(root, options)
     label_ids = read_class_file(root / CLASS_FILE, listing.problems, listing.notes)
     photos = listing.photos()
     if groups_file is not None:
-        photos = _with_groups(photos, groups_file, listing.problems, listing.notes)
+        photos = _with_groups(photos, groups_file, listing)
     return Archive(root, label_ids, tuple(photos), tuple(listing.notes)), listing.problems
 
 
 @dataclass
 class _Listing:
     root: Path
+    options: OptionNames
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
@@ -124,7 +141,7 @@ class _Listing:
 
     def _missing_folders(self, missing: list[Path]) -> None:
         nested = sorted(path.parent.parent for path in self.root.glob("*/Images/img_dir"))
-        hint = f"; did you mean --src {nested[0]}?" if nested else f"; an archive holds {_LAYOUT}"
+        hint = f"; did you mean {self.options.root} {nested[0]}?" if nested else f"; an archive holds {_LAYOUT}"
         self.problems += [f"{folder} is missing{hint}" for folder in missing]
 
     def _folders(self, parent: Path) -> list[str]:
@@ -223,9 +240,10 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _SYSTEM_FILES)
 
 
-def _with_groups(photos: list[ArchivePhoto], path: Path, problems: list[str], notes: list[str]) -> list[ArchivePhoto]:
+def _with_groups(photos: list[ArchivePhoto], path: Path, listing: _Listing) -> list[ArchivePhoto]:
     groups: dict[tuple[str, str], str] = {}
-    for number, (split, image, group) in _group_rows(path, problems):
+    problems = listing.problems
+    for number, (split, image, group) in _group_rows(path, listing):
         key = (split, photo_stem(image))
         if groups.setdefault(key, group) != group:
             problems.append(f"{path}, line {number}: {split}/{image} has two groups, '{groups[key]}' and '{group}'")
@@ -236,12 +254,13 @@ def _with_groups(photos: list[ArchivePhoto], path: Path, problems: list[str], no
     known = {(photo.split, photo.stem) for photo in photos}
     problems += [f"{path} has no row for {photo}; add it" for photo in map("/".join, sorted(known - groups.keys()))]
     if unknown := sorted(groups.keys() - known):
-        notes.append(f"{path}: {len(unknown)} rows name no photo in use, the first is {'/'.join(unknown[0])}")
+        listing.notes.append(f"{path}: {len(unknown)} rows name no photo in use, the first is {'/'.join(unknown[0])}")
     return [replace(photo, group=groups.get((photo.split, photo.stem), photo.group)) for photo in photos]
 
 
-def _group_rows(path: Path, problems: list[str]) -> list[tuple[int, tuple[str, str, str]]]:
+def _group_rows(path: Path, listing: _Listing) -> list[tuple[int, tuple[str, str, str]]]:
     needed = ("split", "image", "group")
+    problems, option = listing.problems, listing.options.groups
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -250,10 +269,10 @@ def _group_rows(path: Path, problems: list[str]) -> list[tuple[int, tuple[str, s
                 return []
             rows = [(reader.line_num, tuple((row[name] or "").strip() for name in needed)) for row in reader]
     except FileNotFoundError:
-        problems.append(f"--groups {path} does not exist; give a CSV file with the columns split,image,group")
+        problems.append(f"{option} {path} does not exist; give a CSV file with the columns split,image,group")
         return []
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        problems.append(f"--groups {path} is not a UTF-8 CSV file ({error})")
+        problems.append(f"{option} {path} is not a UTF-8 CSV file ({error})")
         return []
     if not rows:
         problems.append(f"{path} has no row; give split,image,group for every photo")

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from datasets.archive import Archive, ArchivePhoto, scan_archive
 from datasets.cut_photo import open_photo
-from datasets.decode import MaskOrientation
+from datasets.decode import MaskOrientation, decode_photo
 from datasets.workers import StopSignals, map_unordered
 
 TRAIN_SPLIT = "train"
@@ -109,7 +109,7 @@ def _start(settings: _Settings) -> None:
 
 def _look(photo: ArchivePhoto) -> _Seen:
     assert _settings is not None, "_start comes first"
-    opened = open_photo(_settings.root, photo, _settings.label_ids, _settings.mask_orientation)
+    opened = open_photo(_settings.root, photo, _settings.label_ids, _settings.mask_orientation, decode_photo)
     if isinstance(opened, list):
         return _Seen(photo, opened, [], "", "")
     return _Seen(photo, [], opened.ids, opened.photo_sha256, opened.mask_sha256)

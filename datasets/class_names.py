@@ -38,15 +38,20 @@ def known_supercategories() -> dict[str, str]:
 
 
 def build_class_map(
-    names: Sequence[str], base: ClassMap | None, ambiguous: Sequence[str] | None, say: Callable[[str], None]
+    names: Sequence[str],
+    base: ClassMap | None,
+    ambiguous: Sequence[str] | None,
+    say: Callable[[str], None],
+    option: str = "--ambiguous",
 ) -> ClassMap:
-    """Return the class map of a tree.
+    """Return the class map of a tree or an archive.
 
     Args:
         names: class names of the archive, in the order of their ids.
         base: classes that the tree has already; their indices stay, new names go to the end.
         ambiguous: names of ambiguous classes, each of which must exist; None takes those of the default pair that do.
         say: takes a line for the user.
+        option: what the user calls ``ambiguous``.
 
     Raises:
         ConfigError: where an ambiguous name is given that no class has.
@@ -59,7 +64,7 @@ def build_class_map(
         say(f"ambiguous classes: {' and '.join(unknown)} not among the classes, left out")
     elif unknown:
         problems = [f"no class is called '{name}'{nearest(name, merged)}" for name in unknown]
-        raise ConfigError(problem_list("--ambiguous", problems))
+        raise ConfigError(problem_list(option, problems))
     chosen = [name for name in merged if name in wanted or (base and name in base.ambiguous)]
     return ClassMap.from_names(merged, chosen, _supercategories(merged, base, say))
 

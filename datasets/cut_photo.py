@@ -1,21 +1,31 @@
 """One photo in, the cut-outs of all its classes out: the task of a preprocessing worker. Never imports torch."""
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from datasets.archive import ArchivePhoto
 from datasets.class_file import BACKGROUND_ID, CLASS_FILE, describe_ids
 from datasets.classes import folder_name
 from datasets.cutouts import Mask, Photo, PictureFormat, cut, encode, mask_box, resize_labels, resize_photo
-from datasets.decode import Labels, MaskOrientation, align_labels, decode_labels, decode_photo
+from datasets.decode import (
+    DecodedPhoto,
+    Labels,
+    MaskOrientation,
+    PhotoHeader,
+    align_labels,
+    decode_labels,
+    decode_photo,
+)
 from utils.errors import DataError
 
 ROI_FOLDER = "roi"
 EXTRA_ROI_FOLDER = "extra-roi"
+Seen = TypeVar("Seen", DecodedPhoto, PhotoHeader)
 
 
 @dataclass(frozen=True)
@@ -83,36 +93,48 @@ def pair_paths(split: str, folder: str, stem: str, suffix: str) -> tuple[str, st
 
 
 @dataclass(frozen=True)
-class OpenedPhoto:
+class OpenedPhoto(Generic[Seen]):
     """A photo and its mask, decoded and checked.
 
     Attributes:
-        image: upright RGB photo.
+        photo: the photo, or its header.
         labels: H×W label ids on the upright photo.
         ids: label ids that occur, in rising order, without the background.
         photo_sha256: of the photo's file.
         mask_sha256: of the mask's file.
-        damaged_exif: whether the photo's EXIF block could not be read.
     """
 
-    image: Image.Image
+    photo: Seen
     labels: Labels
     ids: list[int]
     photo_sha256: str
     mask_sha256: str
-    damaged_exif: bool
 
 
 def open_photo(
-    source: Path, photo: ArchivePhoto, label_ids: dict[int, str], mask_orientation: MaskOrientation | None
-) -> OpenedPhoto | list[str]:
-    """Read a photo and its mask, or say everything that is wrong with them."""
+    source: Path,
+    photo: ArchivePhoto,
+    label_ids: dict[int, str],
+    mask_orientation: MaskOrientation | None,
+    decode: Callable[[bytes, str], Seen],
+    option: str = "--mask_orientation",
+) -> OpenedPhoto[Seen] | list[str]:
+    """Read a photo and its mask, or say everything that is wrong with them.
+
+    Args:
+        source: folder of the archive.
+        photo: which.
+        label_ids: class name by label id.
+        mask_orientation: which way masks lie that fit a turned photo both ways.
+        decode: ``decode_photo``, or ``read_photo_header`` where the pixels do not matter.
+        option: what the user calls ``mask_orientation``.
+    """
     problems: list[str] = []
     photo_file, mask_file = source / photo.photo, source / photo.mask
     photo_data, mask_data = _read(photo_file, problems), _read(mask_file, problems)
     decoded = labels = None
     try:
-        decoded = None if photo_data is None else decode_photo(photo_data, str(photo_file))
+        decoded = None if photo_data is None else decode(photo_data, str(photo_file))
     except DataError as error:
         problems.append(str(error))
     try:
@@ -123,11 +145,11 @@ def open_photo(
     if decoded is None or labels is None or photo_data is None or mask_data is None:
         return problems
     try:
-        labels = align_labels(labels, decoded, mask_orientation, str(photo_file), str(mask_file))
+        labels = align_labels(labels, decoded, mask_orientation, str(photo_file), str(mask_file), option)
     except DataError as error:
         problems.append(str(error))
     hashes = [hashlib.sha256(data).hexdigest() for data in (photo_data, mask_data)]
-    return problems or OpenedPhoto(decoded.image, labels, ids, hashes[0], hashes[1], decoded.damaged_exif)
+    return problems or OpenedPhoto(decoded, labels, ids, hashes[0], hashes[1])
 
 
 def _read(path: Path, problems: list[str]) -> bytes | None:
@@ -155,6 +177,41 @@ def _label_ids(labels: Labels, label_ids: dict[int, str], name: str, problems: l
     return found
 
 
+def start_record(photo: ArchivePhoto, opened: OpenedPhoto[Seen], labels: Labels) -> CutRecord:
+    """Return the record of a photo without any pair; ``labels`` are the label ids at the size of the cut-outs."""
+    return CutRecord(
+        photo.split,
+        photo.stem,
+        opened.photo_sha256,
+        opened.mask_sha256,
+        opened.photo.size,
+        (labels.shape[1], labels.shape[0]),
+        damaged_exif=opened.photo.damaged_exif,
+    )
+
+
+def class_masks(
+    record: CutRecord, labels: Labels, names: dict[int, str], min_area: float
+) -> Iterator[tuple[str, Mask, int]]:
+    """Yield (class name, mask, pixels) of each class that makes a pair, and note the others in the record.
+
+    Args:
+        record: of the photo.
+        labels: H×W label ids at the size of the cut-outs.
+        names: class name by label id, of the ids that the mask holds at its own size.
+        min_area: smallest part of the photo that a class may cover.
+    """
+    for label, name in names.items():
+        mask = labels == label
+        area = int(np.count_nonzero(mask))
+        if area == 0:
+            record.vanished.append(name)
+        elif area < min_area * mask.size:
+            record.under_min_area.append(name)
+        else:
+            yield name, mask, area
+
+
 class PhotoCutter:
     """Cuts photos of one archive into one tree.
 
@@ -171,29 +228,15 @@ class PhotoCutter:
 
     def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
         """Write the pairs of one photo, or return what is wrong with its files."""
-        opened = open_photo(self.source, photo, self.label_ids, self.options.mask_orientation)
+        opened = open_photo(self.source, photo, self.label_ids, self.options.mask_orientation, decode_photo)
         if isinstance(opened, list):
             return opened
-        image = np.asarray(resize_photo(opened.image, self.options.size))
+        image = np.asarray(resize_photo(opened.photo.image, self.options.size))
         labels = resize_labels(opened.labels, self.options.size)
-        record = CutRecord(
-            photo.split,
-            photo.stem,
-            opened.photo_sha256,
-            opened.mask_sha256,
-            opened.image.size,
-            (labels.shape[1], labels.shape[0]),
-            damaged_exif=opened.damaged_exif,
-        )
-        for label in opened.ids:
-            name, mask = self.label_ids[label], labels == label
-            area = int(np.count_nonzero(mask))
-            if area == 0:
-                record.vanished.append(name)
-            elif area < self.options.min_area * mask.size:
-                record.under_min_area.append(name)
-            else:
-                record.pairs.append(self._write(photo, name, image, mask, area))
+        record = start_record(photo, opened, labels)
+        names = {label: self.label_ids[label] for label in opened.ids}
+        for name, mask, area in class_masks(record, labels, names, self.options.min_area):
+            record.pairs.append(self._write(photo, name, image, mask, area))
         return record
 
     def _write(self, photo: ArchivePhoto, name: str, image: Photo, mask: Mask, area: int) -> CutPair:

@@ -24,6 +24,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,21 @@ class DecodedPhoto:
     """
 
     image: Image.Image
+    orientation: int
+    stored_size: tuple[int, int]
+    damaged_exif: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Upright (width, height) in pixels."""
+        return self.image.size
+
+
+@dataclass(frozen=True)
+class PhotoHeader:
+    """How a photo's file stores it, and its upright (width, height) in pixels; else as ``DecodedPhoto``."""
+
+    size: tuple[int, int]
     orientation: int
     stored_size: tuple[int, int]
     damaged_exif: bool = False
@@ -62,6 +78,24 @@ def decode_photo(data: bytes, name: str) -> DecodedPhoto:
         rgb = rgb.transpose(_TURNS[orientation])
     damaged = not readable or any("exif" in str(warning.message).lower() for warning in caught)
     return DecodedPhoto(rgb, orientation, stored_size, damaged)
+
+
+def read_photo_header(data: bytes, name: str) -> PhotoHeader:
+    """Read what ``decode_photo`` would find out of a file, without decoding the pixels of a JPEG.
+
+    Raises:
+        DataError: where the file is empty, too large or no picture; the message starts with ``name``.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = _open(data, name)
+        if image.format not in ("JPEG", "MPO"):  # other formats may tell the orientation behind the pixels
+            _read_pixels(image, name)
+        orientation, readable = _orientation(image)
+    width, height = image.size
+    damaged = not readable or any("exif" in str(warning.message).lower() for warning in caught)
+    size = (height, width) if orientation in _QUARTER_TURNS else (width, height)
+    return PhotoHeader(size, orientation, image.size, damaged)
 
 
 def decode_labels(data: bytes, name: str) -> Labels:
@@ -95,17 +129,23 @@ def decode_labels(data: bytes, name: str) -> Labels:
 
 
 def align_labels(
-    labels: Labels, photo: DecodedPhoto, orientation: MaskOrientation | None, photo_name: str, mask_name: str
+    labels: Labels,
+    photo: DecodedPhoto | PhotoHeader,
+    orientation: MaskOrientation | None,
+    photo_name: str,
+    mask_name: str,
+    option: str = "--mask_orientation",
 ) -> Labels:
     """Turn H×W label ids so that they lie on the upright photo.
 
-    ``orientation`` decides only where the mask's size fits the photo both as stored and upright.
+    ``orientation`` decides only where the mask's size fits the photo both as stored and upright; ``option`` is what
+    the user calls it.
 
     Raises:
         DataError: where the sizes do not fit, naming both files, or where both fit and ``orientation`` is None.
     """
     size = (labels.shape[1], labels.shape[0])
-    upright_size = photo.image.size
+    upright_size = photo.size
     fits_stored, fits_upright = size == photo.stored_size, size == upright_size
     if not fits_stored and not fits_upright:
         raise DataError(
@@ -118,7 +158,7 @@ def align_labels(
         if orientation is None:
             raise DataError(
                 f"{photo_name} is turned by its EXIF block (orientation {photo.orientation}), and {mask_name} fits "
-                f"before and after; say which with --mask_orientation stored (drawn on the pixels as stored) or "
+                f"before and after; say which with {option} stored (drawn on the pixels as stored) or "
                 f"upright (drawn on the photo as seen)"
             )
         fits_stored = orientation == "stored"
@@ -140,18 +180,29 @@ def _turned(labels: Labels, orientation: int) -> Labels:
 
 
 def _load(data: bytes, name: str) -> Image.Image:
+    image = _open(data, name)
+    _read_pixels(image, name)
+    return image
+
+
+def _open(data: bytes, name: str) -> Image.Image:
     if not data:
         raise DataError(f"{name}: the file is empty (0 bytes); copy it again")
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
+        return Image.open(io.BytesIO(data))
     except Image.DecompressionBombError:
         raise DataError(f"{name}: the picture has more than 179 million pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not a picture that Pillow can read; save it as JPEG or PNG") from None
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise DataError(f"{name}: damaged or cut short ({error}); copy it again") from None
-    return image
+
+
+def _read_pixels(image: Image.Image, name: str) -> None:
+    try:
+        image.load()
+    except Exception as error:  # as above
+        raise DataError(f"{name}: damaged or cut short ({error}); copy it again") from None
 
 
 def _orientation(image: Image.Image) -> tuple[int, bool]:
