@@ -10,8 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.classes import ClassMap
+from datasets.decode import MaskOrientation
 from datasets.listing import VIEW_FOLDERS
+from datasets.manifest import MANIFEST_FILE
 from datasets.scan import ScannedPair, scan_split
+
+
+@dataclass(frozen=True, eq=False)
+class ArchivePhotos:
+    """The P photos of an archive that the N pairs of an index are composed from.
+
+    Attributes:
+        photos: P paths of photos inside the archive, with ``/``.
+        masks: P paths of their masks.
+        row_photo: int32 N, position of each pair's photo in ``photos``.
+        label_ids: label id in the masks by class name.
+        size: longer side in pixels to which photo and mask are resized before they are cut; 0 keeps the photo's.
+        mask_orientation: which way masks lie that fit a turned photo both ways.
+        manifest: the kept manifest of the scan; None where it could not be kept.
+    """
+
+    photos: list[str]
+    masks: list[str]
+    row_photo: NDArray[np.int32]
+    label_ids: dict[str, int]
+    size: int = 0
+    mask_orientation: MaskOrientation | None = None
+    manifest: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,18 +44,19 @@ class PairIndex:
     """N pairs of one split, sorted by class index and stem; about 100 bytes a pair, whatever the pictures' size.
 
     Attributes:
-        root: the tree; ``root/split/{roi,extra-roi}/<class folder>/<stem><suffix>`` are its files.
+        root: the tree; ``root/split/{roi,extra-roi}/<class folder>/<stem><suffix>`` are its files. Or an archive.
         split: folder name of the split.
         classes: ordered classes; labels are positions in it.
         label: int16 N, class index.
         stems: N photo stems; rows of one photo share the string.
         group: int32 N, position in ``group_names``. Statistics and splits go by group.
         group_names: names of the groups; a photo ("split/stem") unless the manifest says otherwise.
-        size: int32 N×2, width and height of the stored cut-outs in pixels.
-        suffix: uint8 N×2, position in ``suffix_names`` of the roi file and of the extra-roi file.
+        size: int32 N×2, width and height of the cut-outs in pixels, as stored or as composed from an archive.
+        suffix: uint8 N×2, position in ``suffix_names`` of the roi file and of the extra-roi file; 0 for an archive.
         suffix_names: file suffixes as they are spelled on disk.
         source_digest: uint8 N×16, digest of the manifest's photo and mask hashes; None without a manifest.
         notes: what the user should know, one line each (a tree without classes.yaml, ignored hidden files).
+        archive: the photos and masks of an archive's pairs; None for pairs that are stored in folders.
     """
 
     root: Path
@@ -45,6 +71,7 @@ class PairIndex:
     suffix_names: tuple[str, ...]
     source_digest: NDArray[np.uint8] | None = None
     notes: list[str] = field(default_factory=list)
+    archive: ArchivePhotos | None = None
 
     @classmethod
     def from_tree(
@@ -75,12 +102,19 @@ class PairIndex:
                 empty or absent folder, a single class, a class without a pair.
         """
         scanned = scan_split(root, split, classes, exclude=exclude, require_every_class=require_every_class)
-        return cls._from_pairs(root, split, scanned.classes, scanned.pairs, scanned.notes)
+        return cls.from_pairs(root, split, scanned.classes, scanned.pairs, scanned.notes)
 
     @classmethod
-    def _from_pairs(
-        cls, root: Path, split: str, classes: ClassMap, pairs: list[ScannedPair], notes: list[str]
+    def from_pairs(
+        cls,
+        root: Path,
+        split: str,
+        classes: ClassMap,
+        pairs: list[ScannedPair],
+        notes: list[str],
+        archive: ArchivePhotos | None = None,
     ) -> "PairIndex":
+        """Build the table of pairs that are sorted by class index and stem."""
         stems: dict[str, str] = {}
         groups: dict[str, int] = {}
         suffixes: dict[str, int] = {}
@@ -101,6 +135,7 @@ class PairIndex:
             suffix_names=tuple(suffixes),
             source_digest=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16) if all(digests) else None,
             notes=notes,
+            archive=archive,
         )
 
     def __len__(self) -> int:
@@ -114,8 +149,21 @@ class PairIndex:
         """Return the key as "split/class/stem", the text that random draws depend on."""
         return "/".join(self.key(row))
 
+    @property
+    def manifest(self) -> Path | None:
+        """The manifest with a row for each pair; the file of a tree may be absent."""
+        return self.root / MANIFEST_FILE if self.archive is None else self.archive.manifest
+
+    def photo_codes(self) -> NDArray[np.int64]:
+        """Return int64 N, equal for the pairs of one photo: the photo's place in the order in which rows name it."""
+        codes: dict[str, int] = {}
+        return np.array([codes.setdefault(stem, len(codes)) for stem in self.stems], dtype=np.int64)
+
     def paths(self, row: int) -> tuple[Path, Path]:
-        """Return the roi file and the extra-roi file of a pair."""
+        """Return the two files that a pair is read from: roi and extra-roi, or the photo and the mask of an archive."""
+        if self.archive is not None:
+            photo = self.archive.row_photo[row]
+            return self.root / self.archive.photos[photo], self.root / self.archive.masks[photo]
         folder, stem = self.classes.folders[self.label[row]], self.stems[row]
         roi, extra_roi = (
             Path(f"{self.root}/{self.split}/{view}/{folder}/{stem}{self.suffix_names[code]}")
@@ -134,6 +182,7 @@ class PairIndex:
             size=self.size[chosen],
             suffix=self.suffix[chosen],
             source_digest=None if self.source_digest is None else self.source_digest[chosen],
+            archive=self.archive and replace(self.archive, row_photo=self.archive.row_photo[chosen]),
         )
 
     def without(self, excluded: Iterable[str]) -> "PairIndex":
@@ -149,7 +198,10 @@ class PairIndex:
         return np.bincount(self.label, minlength=len(self.classes)).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 (hexadecimal) over keys, stored sizes and, with a manifest, the sources' hashes."""
+        """Return a SHA-256 (hexadecimal) over keys, sizes and, with a manifest, the sources' hashes.
+
+        An archive and the lossless tree that preprocessing makes of it with the same options have the same one.
+        """
         digest = hashlib.sha256()
         digest.update("\n".join(self.draw_key(row) for row in range(len(self))).encode("utf-8"))
         digest.update(b"\0" + self.size.astype("<i4").tobytes())
