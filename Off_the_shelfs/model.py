@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.config import OffTheShelfModelConfig, OneViewDataConfig
-from utils.batch import ViewName, ViewSpec
+from utils.batch import Batch, ViewName, ViewSpec, prepare_views
 from utils.errors import ConfigError
 
 
@@ -31,6 +31,10 @@ class ViewClassifier(nn.Module):
     def tied(self) -> bool:
         """Whether one backbone serves several views."""
         return len(set(self.backbones.values())) < len(self.backbones)
+
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the normalised pictures of a batch that is already on the device, by view name."""
+        return prepare_views(batch, self.view_specs)
 
     def features(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the features B×D of each view, by view name, from normalised pictures B×3×S×S."""

@@ -27,6 +27,7 @@ from utils.recalibration import recalibrate
 from utils.run_directory import RunDirectory, describe_environment
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag, stop_on_signals
+from utils.transfer import on_device
 
 
 def fit(kind: Kind, config: Config) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
 
     with bar:
         taken, stopped = train_one_epoch(
-            training, iter(setup.train_loader), plan, progress.step, meter, on_interval, stop
+            training, on_device(setup.train_loader, accelerator.device), plan, progress.step, meter, on_interval, stop
         )
     progress.advance(taken, meter)
     return None if stopped else meter.means()
@@ -173,7 +174,7 @@ def _settle_statistics(setup: Setup, config: Config) -> None:
     # Rows stand in the order of their classes; each batch must mix them, as a training batch does.
     sample = setup.splits.train.subset(order[:pairs])
     batches = loader_for(sample, specs, config, accelerator, every_process=True)
-    recalibrate(setup.scored_model, batches, specs, accelerator)
+    recalibrate(setup.scored_model, batches, setup.model.prepare, accelerator)
 
 
 def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
@@ -191,7 +192,7 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
         return compute_logits(
             setup.scored_model,
             loader,
-            setup.model.view_specs,
+            setup.model.prepare,
             accelerator,
             n_pairs=len(index),
             n_classes=len(index.classes),

@@ -126,7 +126,7 @@ def _prepare(
         optimizer=prepared_optimizer,
         accelerator=accelerator,
         schedule=make_schedule(train, len(splits.train), sampler.steps_per_epoch),
-        specs=model.view_specs,
+        prepare=model.prepare,
         class_weights=weights,
         label_smoothing=train.label_smoothing,
         clip_norm=train.clip_norm,

@@ -1,6 +1,6 @@
 """The one type that crosses layers, and the step that turns it into what a backbone takes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,12 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on the device; the copy does not block where memory is pinned."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every tensor of the batch."""
+        for by_view in (self.views, self.content_box, self.flip):
+            yield from by_view.values()
+        yield from (self.label, self.index)
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         def by_view(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

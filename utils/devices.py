@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -47,8 +48,21 @@ def resolve_precision(setting: Precision, device: str, section: str = "train.") 
     return setting
 
 
+def resolve_tf32(setting: bool | Literal["auto"], device: str, section: str = "train.") -> bool:
+    """Return whether fp32 products may be rounded to TF32 factors; ``auto`` where the GPU can."""
+    able = device == "cuda" and torch.cuda.is_tf32_supported()
+    if setting == "auto":
+        return able
+    if setting and not able:
+        where = torch.cuda.get_device_name() if device == "cuda" else f"the device {device}"
+        raise ConfigError(f"{section}tf32 is true, which {where} lacks; use auto or false")
+    return setting
+
+
 def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator:
     """Build the accelerator for a training section; messages put ``section`` before the names of its options.
+
+    How fp32 products are rounded is a setting of the whole process, and made here too.
 
     Raises:
         ConfigError: the device or precision is not there, or several processes meet an installed package named
@@ -58,9 +72,17 @@ def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator
         _refuse_foreign_datasets()
     device = resolve_device(train.device, section)
     precision = resolve_precision(train.precision, device, section)
+    _round_products(tf32=resolve_tf32(train.tf32, device, section))
     # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
     AcceleratorState._reset_state(reset_partial_state=int(os.environ.get("WORLD_SIZE", "1")) == 1)
     return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+
+
+def _round_products(*, tf32: bool) -> None:
+    """Set what matrix products and convolutions in fp32 may do on GPUs; torch lets convolutions round by default."""
+    # Not torch's fp32_precision: its compiler still reads these, and refuses a mixture of the two.
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def _refuse_foreign_datasets() -> None:

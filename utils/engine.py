@@ -1,6 +1,7 @@
 """Loops over batches: tensors in, plain floats out. Opens no file, prints nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,11 +12,14 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from utils.batch import Batch, ViewSpec, prepare_views
+from utils.batch import Batch
 from utils.errors import RunError
 from utils.optimisers import set_learning_rates
 from utils.schedule import Schedule
 from utils.seeding import seed_everything
+from utils.transfer import on_device
+
+Prepare = Callable[[Batch], dict[str, Tensor]]
 
 
 class WeightAverage(Protocol):
@@ -34,36 +38,42 @@ class Training:
         optimizer: prepared by the accelerator; groups carry ``peak_lr``.
         accelerator: device, precision, processes.
         schedule: factor on the peak rates.
-        specs: size and statistics of each view.
+        prepare: turns a batch on the device into what the model takes; ``partial(prepare_views, specs=...)``.
         class_weights: float32 C on the device, or null.
         label_smoothing: 0..1.
         clip_norm: largest gradient norm, or null.
         average: averaged weights, or null.
         seed: of dropout and stochastic depth, together with step, micro-batch and rank.
         log_every: optimiser steps between two reads from the device.
+        on_step: called after each optimiser step, or null.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
     schedule: Schedule
-    specs: Mapping[str, ViewSpec]
+    prepare: Prepare
     class_weights: Tensor | None = None
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     average: WeightAverage | None = None
     seed: int = 0
     log_every: int = 20
+    on_step: Callable[[], None] | None = None
 
 
 @dataclass
 class Meter:
-    """Sums of one epoch. Those since the last read stay on the device."""
+    """Sums of one epoch. Those since the last read stay on the device.
+
+    ``waited`` counts the seconds spent waiting for the next batch since the meter was made.
+    """
 
     device: torch.device
     loss_sum: float = 0.0
     hits: float = 0.0
     pairs: int = 0
+    waited: float = field(default=0.0, init=False)
     pending: Tensor = field(init=False)
     first_bad_step: Tensor = field(init=False)
 
@@ -119,7 +129,7 @@ def train_one_epoch(
 
     Args:
         training: model, optimiser and settings.
-        batches: micro-batches of this process, in the plan's order.
+        batches: micro-batches of this process on its device, in the plan's order; see ``utils.transfer.on_device``.
         plan: for each step, the pairs of each of its micro-batches over all processes.
         first_step: number of the plan's first step, counted from 0 since the start of the run.
         meter: sums of the epoch; those of an earlier part are kept.
@@ -137,7 +147,9 @@ def train_one_epoch(
         set_learning_rates(training.optimizer, training.schedule.factor(step))
         training.optimizer.zero_grad()
         for number in range(len(micro_batches)):
-            batch = next(batches).to(accelerator.device)
+            started = time.perf_counter()
+            batch = next(batches)
+            meter.waited += time.perf_counter() - started
             seed_everything(training.seed, step, number, accelerator.process_index)
             synchronised = number == len(micro_batches) - 1
             with nullcontext() if synchronised else accelerator.no_sync(training.model):
@@ -150,6 +162,8 @@ def train_one_epoch(
         training.optimizer.step()
         if training.average is not None:
             training.average.update(accelerator.unwrap_model(training.model), step=step)
+        if training.on_step is not None:
+            training.on_step()
         seen += step_pairs
         interval_ends = done % training.log_every == 0 or done == len(plan)
         if interval_ends:
@@ -171,7 +185,7 @@ def agree(accelerator: Accelerator, wish: bool) -> bool:
 def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the loss of each pair (padding counts 0) and the number of hits."""
     with training.accelerator.autocast():
-        logits = training.model(prepare_views(batch, training.specs))
+        logits = training.model(training.prepare(batch))
     real = batch.index >= 0
     losses = F.cross_entropy(logits.float(), batch.label, reduction="none", label_smoothing=training.label_smoothing)
     if training.class_weights is not None:
@@ -184,7 +198,7 @@ def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
 def compute_logits(
     model: nn.Module,
     batches: Iterable[Batch],
-    specs: Mapping[str, ViewSpec],
+    prepare: Prepare,
     accelerator: Accelerator,
     n_pairs: int,
     n_classes: int,
@@ -192,14 +206,14 @@ def compute_logits(
 ) -> np.ndarray:
     """Return float32 logits N×C of a split in index order, gathered from all processes.
 
-    ``batches`` holds this process's share; their ``index`` counts from 0 within the split.
+    ``batches`` holds this process's share; their ``index`` counts from 0 within the split. ``prepare`` turns a batch
+    on the device into what the model takes.
     """
     model.eval()
     logits = torch.zeros(n_pairs, n_classes, device=accelerator.device)
-    for batch in batches:
-        batch = batch.to(accelerator.device)
+    for batch in on_device(batches, accelerator.device):
         with accelerator.autocast():
-            logits[batch.index] = model(prepare_views(batch, specs)).float()
+            logits[batch.index] = model(prepare(batch)).float()
         if on_batch is not None:
             on_batch(len(batch))
     gathered: Tensor = accelerator.reduce(logits, reduction="sum")

@@ -1,14 +1,35 @@
 """Optimiser and parameter groups: backbones and head have rates of their own."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import timm.optim
 import torch
 from torch import nn
 
+from utils.devices import resolve_device
 from utils.errors import ConfigError, nearest
 from utils.sections import TrainConfig
+
+# timm's names for those of torch's own whose step is one kernel on CPUs and GPUs alike.
+FUSED = ("adam", "adamw", "momentum", "nesterov", "sgd")
+
+
+def resolve_fused(setting: bool | Literal["auto"], device: str, optimizer: str) -> bool:
+    """Return whether the optimiser's step is one kernel; ``auto`` on a CUDA device where torch has one.
+
+    Raises:
+        ConfigError: unknown optimiser, or it is asked for and torch has none.
+    """
+    if setting == "auto":
+        return device == "cuda" and optimizer in FUSED
+    if setting and optimizer not in FUSED:
+        _check_optimizer(optimizer)
+        raise ConfigError(
+            f"train.fused is true, which the optimiser '{optimizer}' does not have; use auto or false, or one of "
+            f"{', '.join(FUSED)}"
+        )
+    return setting
 
 
 def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.Module) -> torch.optim.Optimizer:
@@ -18,14 +39,13 @@ def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.
     normalisation and what the model names itself. A backbone shared by two roles must be given once.
 
     Raises:
-        ConfigError: unknown optimiser.
+        ConfigError: unknown optimiser, or ``train.fused`` with one that has no such step.
     """
-    names = [str(name) for name in timm.optim.list_optimizers()]
-    if train.optimizer not in names:
-        raise ConfigError(
-            f"train.optimizer '{train.optimizer}' is not a timm optimiser{nearest(train.optimizer, names)}; "
-            f"list them with: python -c 'import timm.optim; print(timm.optim.list_optimizers())'"
-        )
+    _check_optimizer(train.optimizer)
+    # Left out where it is off, since most optimisers do not know the word.
+    options: dict[str, Any] = (
+        {"fused": True} if resolve_fused(train.fused, resolve_device(train.device), train.optimizer) else {}
+    )
     groups = [group for backbone in backbones for group in _backbone_groups(train, backbone)]
     groups += [
         dict(group, role="head", peak_lr=train.head_lr)
@@ -33,9 +53,18 @@ def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.
         if group["params"]
     ]
     optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
-        groups, opt=train.optimizer, lr=train.head_lr, weight_decay=train.weight_decay
+        groups, opt=train.optimizer, lr=train.head_lr, weight_decay=train.weight_decay, **options
     )
     return optimizer
+
+
+def _check_optimizer(name: str) -> None:
+    names = [str(known) for known in timm.optim.list_optimizers()]
+    if name not in names:
+        raise ConfigError(
+            f"train.optimizer '{name}' is not a timm optimiser{nearest(name, names)}; "
+            f"list them with: python -c 'import timm.optim; print(timm.optim.list_optimizers())'"
+        )
 
 
 def _backbone_groups(train: TrainConfig, backbone: nn.Module) -> list[dict[str, Any]]:

@@ -1,19 +1,19 @@
 """BatchNorm statistics as a plain average over many batches, in place of the running average of the last few."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from utils.batch import Batch, ViewSpec, prepare_views
+from utils.batch import Batch
+from utils.engine import Prepare
+from utils.transfer import on_device
 
 
 @torch.no_grad()
-def recalibrate(
-    model: nn.Module, batches: Iterable[Batch], specs: Mapping[str, ViewSpec], accelerator: Accelerator
-) -> None:
+def recalibrate(model: nn.Module, batches: Iterable[Batch], prepare: Prepare, accelerator: Accelerator) -> None:
     """Recompute the statistics of a model's BatchNorm layers; frozen modules keep theirs, weights do not change.
 
     Cut-outs are mostly black and their few bright batches pull the running average about, so that scores swing from
@@ -30,9 +30,9 @@ def recalibrate(
         layer.reset_running_stats()
         layer.momentum = None  # torch's word for a plain average
         layer.train()
-    for batch in batches:
+    for batch in on_device(batches, accelerator.device):
         with accelerator.autocast():
-            model(prepare_views(batch.to(accelerator.device), specs))
+            model(prepare(batch))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     model.eval()

@@ -57,7 +57,7 @@ def logits_of(record: RunRecord, index: PairIndex, options: ExplainOptions) -> N
     accelerator = make_accelerator(TrainConfig(device=options.device))
     model = record.load_model(accelerator.device)
     batches = loader_for(index, model.view_specs, record.config, accelerator)
-    found = compute_logits(model, batches, model.view_specs, accelerator, len(index), len(record.classes))
+    found = compute_logits(model, batches, model.prepare, accelerator, len(index), len(record.classes))
     logits: NDArray[np.float32] = found[:, record.columns(index)]
     return logits
 

@@ -21,6 +21,7 @@ from utils.devices import make_accelerator
 from utils.engine import Meter, Training, compute_logits, train_one_epoch
 from utils.optimisers import make_optimizer
 from utils.schedule import make_schedule
+from utils.transfer import on_device
 
 _SLOW = 2.0  # seconds; a first step as long as this is not repeated to leave out one-off costs
 _QUICK = 0.3  # seconds; a step of one pair as short as this is mostly overhead
@@ -128,17 +129,17 @@ def measure(job: Job) -> Speed:
         optimizer=prepared_optimizer,
         accelerator=accelerator,
         schedule=make_schedule(config.train, 1, 1),
-        specs=model.view_specs,
+        prepare=model.prepare,
         clip_norm=config.train.clip_norm,
     )
 
     def step(pairs: int) -> None:
-        batches = iter([_random_batch(model, pairs)])
+        batches = on_device([_random_batch(model, pairs)], device)
         train_one_epoch(training, batches, [[pairs]], 0, Meter(device), lambda *_: None, lambda: False)
 
     def score(pairs: int) -> None:
         batches = [_random_batch(model, pairs)]
-        compute_logits(prepared, batches, model.view_specs, accelerator, pairs, len(job.splits.train.classes))
+        compute_logits(prepared, batches, model.prepare, accelerator, pairs, len(job.splits.train.classes))
 
     def timed(pairs: int) -> Speed:
         whole = _seconds(lambda: step(pairs), device)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from utils.schedule import Schedule
 from utils.sections import TrainConfig
 
 SPECS = {"roi": ViewSpec(4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), "extra_roi": ViewSpec(2, (0.0,) * 3, (1.0,) * 3)}
+PREPARE = partial(prepare_views, specs=SPECS)
 N_CLASSES = 3
 
 
@@ -56,7 +58,7 @@ def make_training(accelerator: Accelerator, dropout: float = 0.0, rate: float = 
     optimizer = torch.optim.SGD([{"params": model.parameters(), "peak_lr": rate, "role": "head"}], lr=rate)
     model, optimizer = accelerator.prepare(model, optimizer)
     schedule = Schedule(1000, 0, 0.0, 1000, "step")
-    return Training(model, optimizer, accelerator, schedule, SPECS, seed=3, log_every=2)
+    return Training(model, optimizer, accelerator, schedule, PREPARE, seed=3, log_every=2)
 
 
 def run_steps(training: Training, steps: list[list[list[int]]], first_step: int = 0) -> dict[str, float]:
@@ -171,7 +173,7 @@ def test_class_weights_scale_each_pairs_loss(accelerator: Accelerator) -> None:
 def test_logits_come_in_index_order(accelerator: Accelerator) -> None:
     model = TwoViews().eval()
     rows = [3, 0, 2, 1]
-    logits = compute_logits(model, [make_batch(rows[:3]), make_batch(rows[3:])], SPECS, accelerator, 4, N_CLASSES)
+    logits = compute_logits(model, [make_batch(rows[:3]), make_batch(rows[3:])], PREPARE, accelerator, 4, N_CLASSES)
     with torch.no_grad():
         expected = model(prepare_views(make_batch([0, 1, 2, 3]), SPECS)).numpy()
     assert logits == pytest.approx(expected, abs=1e-5)

@@ -1,8 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from utils.batch import Batch, ViewSpec
+from utils.batch import Batch, ViewSpec, prepare_views
 from utils.devices import make_accelerator
 from utils.recalibration import recalibrate
 from utils.sections import TrainConfig
@@ -37,7 +39,7 @@ def test_statistics_are_the_plain_average_over_the_batches() -> None:
     ]
     model = Normalised().eval()
     state = torch.get_rng_state()
-    recalibrate(model, batches, SPECS, make_accelerator(TrainConfig(device="cpu")))
+    recalibrate(model, batches, partial(prepare_views, specs=SPECS), make_accelerator(TrainConfig(device="cpu")))
     values = [(p.double() / 255).transpose(0, 1).flatten(1) for p in pixels]
     mean = torch.stack([v.mean(dim=1) for v in values]).mean(dim=0)
     variance = torch.stack([v.var(dim=1) for v in values]).mean(dim=0)

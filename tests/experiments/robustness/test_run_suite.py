@@ -123,7 +123,7 @@ def test_identity_is_the_engines_own_result_bit_for_bit(
     index = load_index(record)
     chosen = suite("paper" if letterbox == "run" else "as_run", seeds=(0,))
     loader = suite_loader(record, model, index, chosen.letterbox, accelerator)
-    expected = compute_logits(model, loader, model.view_specs, accelerator, len(index), 3)
+    expected = compute_logits(model, loader, model.prepare, accelerator, len(index), 3)
     outcome = run_suite(record, model, index, chosen, accelerator)
     assert np.array_equal(outcome.logits["identity"][0], expected)
     assert not np.array_equal(outcome.logits["permute_both"][0], expected)
