@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.table import format_table
+from benchmarks.table import WIDTH, format_table
 from datasets.workers import available_cores
 
 OUT = Path("build/benchmarks")
@@ -186,7 +187,8 @@ def publish(benchmark: str, results: Sequence[Row], *, reads: str = "", notes: S
         reads: which files each side reads, where it is the same in all rows.
         notes: lines under the table.
     """
-    print(f"\n== {benchmark}\n   {machine()}")
+    print(f"\n== {benchmark}")
+    print(textwrap.fill(machine(), WIDTH, initial_indent="  ", subsequent_indent="    "))
     print(format_table(HEADER, [result.cells() for result in results]))
     each = [f"{result.name}: {result.reads}" for result in results if result.reads]
     for line in [f"reads: {text}" for text in ([reads] if reads else []) + each]:
