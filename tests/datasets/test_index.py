@@ -213,7 +213,7 @@ def test_the_index_takes_less_than_200_bytes_a_pair() -> None:
         for i in range(count)
     ]
     classes = ClassMap.from_names(f"class {i}" for i in range(103))
-    index = PairIndex._from_pairs(Path("tree"), "train", classes, pairs, [])
+    index = PairIndex.from_pairs(Path("tree"), "train", classes, pairs, [])
     assert index.source_digest is not None
     columns: list[NDArray[Any]] = [index.label, index.group, index.size, index.suffix, index.source_digest]
     arrays = sum(column.nbytes for column in columns)
