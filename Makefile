@@ -1,4 +1,4 @@
-# demo, test, lint, format, benchmark: each sets up .venv by itself when it is missing.
+# demo, test, lint, format, benchmark, benchmark-gpu: each sets up .venv by itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ DATA ?= dataset_root
 PAPER_DIR ?= runs/paper
 RECIPE ?=
 
-.PHONY: demo paper test lint format benchmark install
+.PHONY: demo paper test lint format benchmark benchmark-gpu install
 
 demo: install
 	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR)
@@ -31,6 +31,9 @@ format: install
 
 benchmark: install
 	$(BIN)/python -m benchmarks
+
+benchmark-gpu: install
+	$(BIN)/python -m benchmarks.gpu
 
 install: $(VENV)/installed
 

@@ -10,12 +10,13 @@ from experiments.seeds import fit_seeds
 from utils.config import parse_config
 
 FLAGS = {"dry_run": "Print what would happen, draw the first training batch, and exit."}
+SHORT_NAMES = {"profile": "run.profile"}
 SHOWN = ("top1", "macro_f1", "ambiguous_f1", "n_pairs")
 
 
 def train_command(kind: Kind, argv: list[str]) -> None:
     """Parse a train script's command line and run it."""
-    config, flags = parse_config(kind.config_class, argv, program=kind.script, flags=FLAGS)
+    config, flags = parse_config(kind.config_class, argv, program=kind.script, flags=FLAGS, short_names=SHORT_NAMES)
     if flags["dry_run"]:
         dry_run(kind, config)
         return

@@ -21,7 +21,11 @@ from utils.errors import ConfigError, problem_list
 from utils.run_directory import CONFIG_FILE, RunDirectory
 
 # Keys that may differ between the parts of a run without changing any number of it.
-HARMLESS = ("run.dir", "run.resume", "run.checkpoint_every", "data.root", "data.workers", "train.log_every")
+HARMLESS = (
+    *("run.dir", "run.resume", "run.checkpoint_every", "run.profile", "train.log_every"),
+    *("data.root", "data.workers", "data.prefetch"),
+    *(f"model.{name}.grad_checkpointing" for name in ("backbone", "roi_backbone", "extra_roi_backbone")),
+)
 
 
 def save(folder: Path, config: Config, setup: Setup, progress: Progress) -> None:

@@ -6,12 +6,11 @@ import numpy as np
 
 from datasets.index import PairIndex
 from experiments.figures import save_batch_mosaic
-from experiments.fit import resolve
 from experiments.kinds import Config, Kind
-from experiments.setup import Setup, build_setup, load_splits, notes_of
+from experiments.settle import start
+from experiments.setup import Setup, build_setup, load_splits
 from experiments.statistics import minimum_detectable_difference
 from utils.batch import prepare_views
-from utils.devices import make_accelerator
 from utils.errors import ConfigError
 from utils.sections import TrainConfig
 
@@ -24,21 +23,21 @@ def dry_run(kind: Kind, config: Config) -> None:
     The mosaic goes to ``<run.dir>-dry_run.png``, or ``dry_run.png`` where no run directory is named. Nothing else
     is written and no optimiser step is taken.
     """
-    accelerator = make_accelerator(config.train)
     picture = Path(f"{config.run.dir}-dry_run.png" if config.run.dir else "dry_run.png")
-    config = resolve(config)
+    accelerator, config = start(config)
     splits = load_splits(config.data, config.train.seed)
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
-    for note in notes_of(setup):
+    config = setup.config
+    for note in setup.notes:
         print(f"note: {note}")
     print("\n".join([f"device      {config.train.device}, {config.train.precision}", *_model_lines(setup)]))
     print("\n".join([*_rate_lines(setup, config.train), *_data_lines(setup), *_memory_lines(setup, config)]))
     batch = next(iter(setup.train_loader)).to(accelerator.device)
-    views = prepare_views(batch, setup.training.specs)
+    views = prepare_views(batch, setup.model.view_specs)
     names = [splits.train.classes.names[label] for label in batch.label.tolist()]
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        save_batch_mosaic(views, setup.training.specs, names, picture)
+        save_batch_mosaic(views, setup.model.view_specs, names, picture)
     except OSError as error:
         raise ConfigError(f"cannot write {picture}: {error.strerror}; choose another --run.dir") from None
     print(f"first batch as the model sees it: {picture}")
@@ -48,7 +47,7 @@ def _model_lines(setup: Setup) -> list[str]:
     counts = setup.model.parameter_counts()
     tied = getattr(setup.model, "tied", False)
     lines = [f"{name:<16}{count / 1e6:10.3f} M parameters" for name, count in counts.items()]
-    sizes = ", ".join(f"{name} {spec.size}×{spec.size}" for name, spec in setup.training.specs.items())
+    sizes = ", ".join(f"{name} {spec.size}×{spec.size}" for name, spec in setup.model.view_specs.items())
     roles = "tied: one backbone serves both roles" if tied else "not tied"
     return [*lines, f"modules     {roles}", f"input       {sizes} pixels"]
 
@@ -94,7 +93,7 @@ def _memory_lines(setup: Setup, config: Config) -> list[str]:
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
     pairs = config.train.micro_batch_limit or config.train.batch_size
-    inputs = sum(3 * spec.size**2 * 4 * pairs for spec in setup.training.specs.values())
+    inputs = sum(3 * spec.size**2 * 4 * pairs for spec in setup.model.view_specs.values())
     return [
         f"memory      weights {weights / BYTES_PER_MIB:.0f} MiB, gradients and two Adam moments "
         f"{3 * trained / BYTES_PER_MIB:.0f} MiB, inputs of {pairs} pairs {inputs / BYTES_PER_MIB:.0f} MiB; "

@@ -1,25 +1,23 @@
 """One run: train, score, record."""
 
-import dataclasses
 import signal
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast, broadcast_object_list
+from accelerate.utils import broadcast
 from tqdm import tqdm
 
 from experiments.continuation import refuse_other_configuration, refuse_other_data, restore, save
 from experiments.kinds import Config, Kind
 from experiments.outcome import score, write_outcome
 from experiments.progress import Progress
-from experiments.setup import Setup, build_setup, load_splits, loader_for, notes_of
+from experiments.settle import start
+from experiments.setup import Setup, build_setup, load_splits, loader_for
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
 from utils.config import to_yaml
-from utils.devices import make_accelerator, resolve_device, resolve_precision
 from utils.engine import Meter, agree, compute_logits, train_one_epoch
 from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
@@ -41,8 +39,7 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
         RunError: the loss is not finite any more.
         InterruptedRunError: a signal stopped the run after its checkpoint.
     """
-    accelerator = make_accelerator(config.train)
-    config = resolve(config)
+    accelerator, config = start(config)
     assert config.run.dir is not None
     run = RunDirectory(Path(config.run.dir))
     if config.run.resume == "never":
@@ -54,8 +51,9 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
         print(f"{run.path} is finished already; its scores follow")
         return run.read_metrics()
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
+    config = setup.config
     if accelerator.is_main_process:
-        for note in notes_of(setup):
+        for note in setup.notes:
             print(f"note: {note}")
     progress = restore(run, config, setup) if config.run.resume == "auto" else None
     accelerator.wait_for_everyone()
@@ -73,27 +71,12 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
     return metrics
 
 
-def resolve(config: Config) -> Config:
-    """Fill in what depends on machine and moment: run directory, device and precision."""
-    device = resolve_device(config.train.device)
-    train = dataclasses.replace(
-        config.train, device=device, precision=resolve_precision(config.train.precision, device)
-    )
-    return dataclasses.replace(config, train=train, run=dataclasses.replace(config.run, dir=run_folder(config)))
-
-
-def run_folder(config: Config) -> str:
-    """Return ``run.dir``, or a folder named after date and time, the same in every process."""
-    names = [config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}"]
-    return str(broadcast_object_list(names)[0])
-
-
 def _train(run: RunDirectory, config: Config, setup: Setup, progress: Progress, stop: StopFlag) -> None:
     """Run the epochs that are left."""
     while progress.epoch < config.train.epochs:
         started, pairs_before = time.perf_counter(), progress.pairs
-        summary = _train_epoch(setup, config, progress, stop)
-        if summary is None:
+        meter, stopped = _train_epoch(setup, config, progress, stop)
+        if stopped:
             _stop(run, config, setup, progress, stop)
             return
         seconds = max(1e-3, time.perf_counter() - started)
@@ -101,7 +84,8 @@ def _train(run: RunDirectory, config: Config, setup: Setup, progress: Progress, 
             setup.training.optimizer
         )
         row["pairs_per_second"] = round((progress.pairs - pairs_before) / seconds, 1)
-        row |= {"seconds": round(seconds, 3), "train": summary} | _score_epoch(setup, config)
+        row |= {"seconds": round(seconds, 3), "waited_seconds": round(meter.waited, 3)}
+        row |= {"train": meter.means()} | _score_epoch(setup, config)
         progress.end_epoch(row)
         _record_epoch(run, config, setup, progress)
         if agree(setup.training.accelerator, stop()):
@@ -120,8 +104,8 @@ def _stop(run: RunDirectory, config: Config, setup: Setup, progress: Progress, s
     )
 
 
-def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFlag) -> dict[str, float] | None:
-    """Train the current epoch to its end and return its means, or null where a stop was requested."""
+def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFlag) -> tuple[Meter, bool]:
+    """Train the current epoch to its end, or until a stop is requested; return its sums, and whether it was stopped."""
     training, accelerator = setup.training, setup.training.accelerator
     setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
     plan = setup.sampler.plan_sizes()
@@ -144,7 +128,7 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
             training, on_device(setup.train_loader, accelerator.device), plan, progress.step, meter, on_interval, stop
         )
     progress.advance(taken, meter)
-    return None if stopped else meter.means()
+    return meter, stopped
 
 
 def _score_epoch(setup: Setup, config: Config) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.continuation import refuse_other_configuration
-from experiments.fit import fit, resolve
+from experiments.fit import fit
 from experiments.kinds import Config, Kind
+from experiments.settle import start
 from experiments.statistics import t_interval
 from utils.config import to_yaml
-from utils.devices import make_accelerator
 from utils.errors import InterruptedRunError, UserError
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory, describe_environment
 
@@ -24,8 +24,7 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     """
     seeds = config.train.seeds
     assert seeds is not None
-    accelerator = make_accelerator(config.train)
-    config = resolve(config)
+    accelerator, config = start(config)
     folder = Path(config.run.dir or "")
     run = RunDirectory(folder)
     if (folder / CONFIG_FILE).is_file() and config.run.resume == "auto":

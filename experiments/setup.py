@@ -56,14 +56,21 @@ def load_splits(data: DataConfig, seed: int) -> Splits:
 
 @dataclass
 class Setup:
-    """Data, model and optimiser of one run, ready to train."""
+    """Data, model and optimiser of one run, ready to train.
 
+    Attributes:
+        config: with everything that was measured on the way, such as ``train.micro_batch``.
+        notes: what a user should know of data, weights and what was chosen for this machine; each line once.
+    """
+
+    config: Config
     model: Model
     training: Training
     sampler: StepSampler
     train_loader: DataLoader[Batch]
     average: ModelEmaV3 | None
     splits: Splits
+    notes: list[str]
 
     @property
     def scored_model(self) -> nn.Module:
@@ -88,6 +95,7 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         micro_batch=train.micro_batch_limit,
         seed=train.seed,
         sampling=config.data.sampling,
+        photos=splits.train.photo_codes() if config.data.group_by_photo else None,
         world_size=accelerator.num_processes,
         rank=accelerator.process_index,
     )
@@ -96,7 +104,7 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         dataset, sampler, workers=loader_workers(config, splits.train), device_type=accelerator.device.type
     )
     training, average = _prepare(train, model, splits, sampler, accelerator)
-    return Setup(model, training, sampler, loader, average, splits)
+    return Setup(config, model, training, sampler, loader, average, splits, _notes(splits, model))
 
 
 def _refuse_single_pairs(model: nn.Module, sampler: StepSampler) -> None:
@@ -142,10 +150,9 @@ def loader_workers(config: Config, index: PairIndex) -> int:
     return resolve_workers(config.data.workers, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def notes_of(setup: Setup) -> list[str]:
-    """Return what a user should know of the data and the loaded weights, each line once."""
-    notes = [*setup.splits.train.notes, *setup.splits.test.notes]
-    notes += [note for backbone in setup.model.backbones.values() for note in backbone.notes]
+def _notes(splits: Splits, model: Model) -> list[str]:
+    notes = [*splits.train.notes, *splits.test.notes]
+    notes += [note for backbone in model.backbones.values() for note in backbone.notes]
     return list(dict.fromkeys(notes))
 
 

@@ -66,7 +66,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_config(
-    config_class: type[Config], argv: list[str], *, program: str, flags: Mapping[str, str]
+    config_class: type[Config],
+    argv: list[str],
+    *,
+    program: str,
+    flags: Mapping[str, str],
+    short_names: Mapping[str, str] | None = None,
 ) -> tuple[Config, dict[str, bool]]:
     """Read ``--config`` files and overrides into a configuration.
 
@@ -77,6 +82,7 @@ def parse_config(
         argv: arguments without the program's name.
         program: name of the script, for ``--help``.
         flags: further options without a value, with their help texts.
+        short_names: options that stand for a dotted key, such as ``profile`` for ``run.profile``.
 
     Returns:
         The configuration and the flags.
@@ -89,7 +95,9 @@ def parse_config(
     parser.add_class_arguments(config_class)
     for flag, text in flags.items():
         parser.add_argument(f"--{flag}", action="store_true", help=text)
-    options = known_keys(config_class) | set(flags) | {"config", "print_config", "help"}
+    short = short_names or {}
+    options = known_keys(config_class) | set(flags) | set(short) | {"config", "print_config", "help"}
+    argv = [_in_full(argument, short) for argument in argv]
     argv = _with_list_values(config_class, _with_switches(config_class, argv))
     for path in _config_files(argv):
         _refuse_unknown_keys(load_yaml(path), config_class, path)
@@ -146,6 +154,13 @@ def _is_list(config_class: type, key: str) -> bool:
     hint = _hint(config_class, key)
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     return any(typing.get_origin(member) is list for member in members)
+
+
+def _in_full(argument: str, short_names: Mapping[str, str]) -> str:
+    """Return an argument with the short name of an option replaced by its dotted key."""
+    option, equals, value = argument.partition("=")
+    key = short_names.get(option.removeprefix("--")) if option.startswith("--") else None
+    return argument if key is None else f"--{key}{equals}{value}"
 
 
 def _with_switches(config_class: type, argv: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from experiments.baselines.rows import baseline_rows
 from experiments.continuation import refuse_other_configuration, refuse_other_data
 from experiments.evaluation.command import evaluate_runs
 from experiments.evaluation.options import EvaluateOptions, EvaluationData
-from experiments.fit import fit, resolve
+from experiments.fit import fit
 from experiments.paper.cost import cost_lines, cost_of
 from experiments.paper.evaluated import read_evaluation, stamp, suite_path
 from experiments.paper.finished import load_finished
@@ -20,6 +20,7 @@ from experiments.paper.notes import save_train_counts
 from experiments.paper.options import PaperOptions, chosen_items
 from experiments.paper.published import load_published
 from experiments.paper.report import BASELINES_FILE, ReportInput, write_paper_report
+from experiments.settle import settle
 from utils.config import parse_config
 from utils.devices import resolve_device
 from utils.errors import ConfigError, InterruptedRunError, RunError, UserError, nearest
@@ -92,7 +93,7 @@ def _check_finished(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.directory.finished:
             try:
-                refuse_other_configuration(job.directory, resolve(job.config))
+                refuse_other_configuration(job.directory, settle(job.config))
                 refuse_other_data(job.directory, job.config, job.directory.read_metrics(), job.splits)
             except UserError as error:
                 raise _named(job, error) from None

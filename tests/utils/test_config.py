@@ -50,6 +50,14 @@ def test_flags_are_reported() -> None:
     assert flags == {"dry_run": True}
 
 
+def test_short_names_stand_for_their_keys() -> None:
+    for argv in (["--profile", "5"], ["--profile=5"]):
+        config, _ = parse_config(RveRNetConfig, argv, program="test", flags={}, short_names={"profile": "run.profile"})
+        assert config.run.profile == 5
+    with pytest.raises(ConfigError, match=r"unknown option '--profil'; did you mean '--profile'"):
+        parse_config(RveRNetConfig, ["--profil", "5"], program="t", flags={}, short_names={"profile": "run.profile"})
+
+
 def test_view_belongs_to_the_one_view_model_only() -> None:
     config, _ = parse_config(OffTheShelfConfig, ["--data.view", "photo"], program="test", flags={})
     assert config.data.view == "photo"
@@ -105,6 +113,11 @@ def test_files_with_mistakes_are_refused(tmp_path: Path, text: str, message: str
         (["--data.image_size", "8"], r"data\.image_size is 8"),
         (["--data.splits.test", "train"], r"another folder than data\.splits\.train"),
         (["--eval.resamples", "3"], r"eval\.resamples is 3"),
+        (["--train.micro_batch", "0"], r"train\.micro_batch is 0; it must be null, 'auto' or at least 1"),
+        (["--data.archive.min_area", "1"], r"data\.archive\.min_area is 1\.0; it must be at least 0 and below 1"),
+        (["--data.prefetch", "0"], r"data\.prefetch is 0; it must be 'auto' or at least 1"),
+        (["--data.source", "folder"], r"data\.source.*pairs.*archive.*folder"),
+        (["--run.profile", "-1"], r"run\.profile is -1; it must be 0 or the number of steps"),
         (["--data.workers", "many"], r"data\.workers.*'auto'.*many"),
         (["stray"], r"'stray' stands alone"),
         (["--run.dir"], r"run\.dir"),
