@@ -1,6 +1,5 @@
 """Loops over batches: tensors in, plain floats out. Opens no file, prints nothing."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -11,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from utils.batch import Batch
+from utils.compilation import compile_errors
 from utils.errors import RunError
 from utils.optimisers import set_learning_rates
 from utils.schedule import Schedule
 from utils.seeding import seed_everything
-from utils.transfer import on_device
+from utils.transfer import WaitClock, on_device
 
 Prepare = Callable[[Batch], dict[str, Tensor]]
 
@@ -64,16 +65,13 @@ class Training:
 
 @dataclass
 class Meter:
-    """Sums of one epoch. Those since the last read stay on the device.
-
-    ``waited`` counts the seconds spent waiting for the next batch since the meter was made.
-    """
+    """Sums of one epoch. Those since the last read stay on the device."""
 
     device: torch.device
     loss_sum: float = 0.0
     hits: float = 0.0
     pairs: int = 0
-    waited: float = field(default=0.0, init=False)
+    clock: WaitClock = field(init=False)
     pending: Tensor = field(init=False)
     first_bad_step: Tensor = field(init=False)
 
@@ -82,6 +80,12 @@ class Meter:
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.pending = torch.zeros(2, device=self.device, dtype=dtype)
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.clock = WaitClock(self.device)
+
+    @property
+    def waited(self) -> float:
+        """Seconds, up to the last read, in which the device had nothing to do for want of the next batch."""
+        return self.clock.seconds
 
     def add(self, losses: Tensor, hits: Tensor, step: int) -> None:
         """Add the summed loss and the hits of one micro-batch, without waiting for the device."""
@@ -99,15 +103,19 @@ class Meter:
         Raises:
             RunError: if a loss was not finite; names the first such step.
         """
-        bad = torch.where(self.first_bad_step < 0, torch.iinfo(torch.int64).max, self.first_bad_step)
-        first_bad = int(accelerator.gather(bad.reshape(1)).min())
-        if first_bad != torch.iinfo(torch.int64).max:
+        never = float("inf")
+        bad = torch.where(self.first_bad_step < 0, never, self.first_bad_step)
+        rows: list[list[float]] = accelerator.gather(torch.cat([self.pending, bad.reshape(1)])[None]).tolist()
+        self.clock.settle()
+        first_bad = min(bad for _, _, bad in rows)
+        if first_bad < never:
             raise RunError(
-                f"the loss is not finite since optimiser step {first_bad + 1}; lower train.backbone_lr and "
+                f"the loss is not finite since optimiser step {first_bad + 1:.0f}; lower train.backbone_lr and "
                 f"train.head_lr, set train.clip_norm, or use train.precision fp32. No checkpoint was written from it"
             )
-        loss_sum, hits = accelerator.reduce(self.pending, reduction="sum").tolist()
-        self.loss_sum, self.hits, self.pairs = self.loss_sum + loss_sum, self.hits + hits, pairs
+        self.loss_sum += sum(loss for loss, _, _ in rows)
+        self.hits += sum(hits for _, hits, _ in rows)
+        self.pairs = pairs
         self.pending = torch.zeros_like(self.pending)
         return self.means()
 
@@ -127,6 +135,8 @@ def train_one_epoch(
 ) -> tuple[int, bool]:
     """Take the optimiser steps of one epoch, or the rest of it.
 
+    No step waits for the device, but in fp16, whose loss scale is tested at each.
+
     Args:
         training: model, optimiser and settings.
         batches: micro-batches of this process on its device, in the plan's order; see ``utils.transfer.on_device``.
@@ -138,6 +148,10 @@ def train_one_epoch(
 
     Returns:
         The steps taken, and whether a stop was requested.
+
+    Raises:
+        ConfigError: a backbone cannot be compiled.
+        RunError: the loss is not finite any more.
     """
     accelerator = training.accelerator
     training.model.train()
@@ -147,23 +161,12 @@ def train_one_epoch(
         set_learning_rates(training.optimizer, training.schedule.factor(step))
         training.optimizer.zero_grad()
         for number in range(len(micro_batches)):
-            started = time.perf_counter()
-            batch = next(batches)
-            meter.waited += time.perf_counter() - started
+            with meter.clock.waiting(), record_function("wait for data"):
+                batch = next(batches)
+            is_last = number == len(micro_batches) - 1
             seed_everything(training.seed, step, number, accelerator.process_index)
-            synchronised = number == len(micro_batches) - 1
-            with nullcontext() if synchronised else accelerator.no_sync(training.model):
-                losses, hits = _forward(training, batch)
-                # DistributedDataParallel averages over processes, so each share counts that many times.
-                accelerator.backward(losses.sum() * (accelerator.num_processes / step_pairs))
-            meter.add(losses.detach().sum(), hits, step)
-        if training.clip_norm is not None:
-            accelerator.clip_grad_norm_(training.model.parameters(), training.clip_norm)
-        training.optimizer.step()
-        if training.average is not None:
-            training.average.update(accelerator.unwrap_model(training.model), step=step)
-        if training.on_step is not None:
-            training.on_step()
+            meter.add(*_accumulate(training, batch, step_pairs, is_last=is_last), step)
+        _take_step(training, step)
         seen += step_pairs
         interval_ends = done % training.log_every == 0 or done == len(plan)
         if interval_ends:
@@ -172,6 +175,35 @@ def train_one_epoch(
             meter.read(accelerator, seen)
             return done, True
     return len(plan), agree(accelerator, stop_requested())
+
+
+def _accumulate(training: Training, batch: Batch, step_pairs: int, *, is_last: bool) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a micro-batch; return its summed loss and its hits, both still on the device.
+
+    Processes exchange gradients in the backward pass of a step's last micro-batch alone.
+    """
+    accelerator = training.accelerator
+    together = nullcontext() if is_last else accelerator.no_sync(training.model)
+    with together, compile_errors(training.model):
+        with record_function("forward"):
+            loss, hits = _forward(training, batch)
+        with record_function("backward"):
+            # DistributedDataParallel averages over processes, so each share counts that many times.
+            accelerator.backward(loss * (accelerator.num_processes / step_pairs))
+    return loss.detach(), hits
+
+
+def _take_step(training: Training, step: int) -> None:
+    """Move the weights, and their average after them."""
+    accelerator = training.accelerator
+    with record_function("optimizer step"):
+        if training.clip_norm is not None:
+            accelerator.clip_grad_norm_(training.model.parameters(), training.clip_norm)
+        training.optimizer.step()
+        if training.average is not None:
+            training.average.update(accelerator.unwrap_model(training.model), step=step)
+    if training.on_step is not None:
+        training.on_step()
 
 
 def agree(accelerator: Accelerator, wish: bool) -> bool:
@@ -183,7 +215,7 @@ def agree(accelerator: Accelerator, wish: bool) -> bool:
 
 
 def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the loss of each pair (padding counts 0) and the number of hits."""
+    """Return the summed loss of the pairs (padding counts 0) and the number of hits."""
     with training.accelerator.autocast():
         logits = training.model(training.prepare(batch))
     real = batch.index >= 0
@@ -191,7 +223,7 @@ def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
     if training.class_weights is not None:
         losses = losses * training.class_weights[batch.label]
     hits = ((logits.detach().argmax(dim=1) == batch.label) & real).sum()
-    return losses * real, hits.float()
+    return (losses * real).sum(), hits.float()
 
 
 @torch.inference_mode()
@@ -212,7 +244,7 @@ def compute_logits(
     model.eval()
     logits = torch.zeros(n_pairs, n_classes, device=accelerator.device)
     for batch in on_device(batches, accelerator.device):
-        with accelerator.autocast():
+        with accelerator.autocast(), compile_errors(model):
             logits[batch.index] = model(prepare(batch)).float()
         if on_batch is not None:
             on_batch(len(batch))
