@@ -1,15 +1,19 @@
-"""Photos and masks in the layout of FoodSeg103 -> roi / extra-roi folder pairs.
+"""Photos and masks in the layout of FoodSeg103 -> roi / extra-roi folder pairs, or a smaller archive.
 
 python preprocess_foodseg103.py --src FoodSeg103 --dst dataset_root
+torchrun --nproc_per_node 4 preprocess_foodseg103.py --src FoodSeg103 --dst dataset_root
 """
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
 from datasets.check import check
 from datasets.cutouts import FORMATS
 from datasets.preprocess import PreprocessOptions, preprocess
+from datasets.shards import choose_shard
+from datasets.tree import LAYOUTS
 from utils.errors import ConfigError, nearest, run_script
 
 
@@ -26,15 +30,25 @@ def _parser() -> _Parser:
     parser = _Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--src", type=Path, metavar="ARCHIVE", help="folder with Images/, category_id.txt and, if any, ImageSets/")
-    add("--dst", type=Path, metavar="ROOT", help="folder of the pairs, made whole or not at all")
-    add("--size", type=int, metavar="PIXELS", help="longer side of the cut-outs; 0 keeps the photo's (default: 224)")
-    add("--format", choices=FORMATS, help="format of the cut-outs; png and webp lose nothing (default: jpg)")
+    add("--dst", type=Path, metavar="ROOT", help="folder of the result, made whole or not at all")
+    add(
+        "--layout", choices=LAYOUTS, help="pairs: a roi and an extra-roi per class (default); archive: photos and masks"
+    )
+    add("--size", type=int, metavar="PIXELS", help="longer side of the pictures; 0 keeps the photo's (default: 224)")
+    add("--format", choices=FORMATS, help="format of the pictures; png and webp lose nothing (default: jpg)")
     add("--quality", type=int, metavar="1..100", help="JPEG quality (default: 95)")
     add("--min_area", type=float, default=0.0, metavar="F", help="leave out classes that cover a smaller part")
     add("--groups", type=Path, metavar="FILE", help="CSV with split,image,group: photos that belong together")
     add("--mask_orientation", choices=("stored", "upright"), help="how masks lie that fit a turned photo both ways")
     add("--ambiguous", type=_names, metavar="NAMES", help="comma-separated (default: ketchup,chili-paste, if there)")
-    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add(
+        "--shard",
+        metavar="K/N",
+        help="cut part K of N; auto: as torchrun, a SLURM array or srun say (default if they do)",
+    )
+    add(
+        "--workers", type=int, metavar="N", help="worker processes (default: all cores, shared with other local shards)"
+    )
     add("--append", action="store_true", help="add the archive's pairs and classes to the tree at --dst")
     add("--check", action="store_true", help="only look for problems, in the archive, the tree or both")
     return parser
@@ -53,9 +67,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> None:
     """Parse the command line and preprocess or check."""
     options = vars(_parse(arguments))
-    only_check = options.pop("check")
+    only_check, shard = options.pop("check"), options.pop("shard")
+    if only_check and shard is not None:
+        raise ConfigError("--check looks at all photos in one process; leave --shard out")
     run = check if only_check else preprocess
-    run(PreprocessOptions(**options))
+    run(PreprocessOptions(**options, shard=None if only_check else choose_shard(shard, os.environ)))
 
 
 if __name__ == "__main__":

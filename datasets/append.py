@@ -1,12 +1,14 @@
 """Pairs and classes of another archive, added to a tree that is complete."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.classes import CLASSES_FILE, ClassMap
-from datasets.journal import JOURNAL_FILE, LOCK_FILE, FolderLock
+from datasets.journal import JOURNAL_FILE
+from datasets.locks import LOCK_FILE, PATIENCE, lock_folder
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
 from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, TreeRecord, partial_folder
 from utils.errors import DataError, problem_list
@@ -27,6 +29,11 @@ class BaseTree:
 
 def read_base(root: Path) -> BaseTree:
     """Read the tree at ``root``; a ``DataError`` where there is none that preprocessing wrote."""
+    if (root / RECORD_FILE).is_file() and TreeRecord.load(root / RECORD_FILE).layout == "archive":
+        raise DataError(
+            f"--append adds pairs to a tree of pairs, but --dst {root} is an archive (--layout archive); put the new "
+            f"photos into the archive that it was made of, and choose another --dst"
+        )
     missing = [name for name in (RECORD_FILE, CLASSES_FILE, MANIFEST_FILE) if not (root / name).is_file()]
     if missing:
         raise DataError(
@@ -77,7 +84,9 @@ def commit(root: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
     (folder / READY_FILE).unlink()
-    shutil.rmtree(folder)
+    gone = folder.with_name(f"{folder.name}.{os.getpid()}")
+    folder.replace(gone)  # at once, so that no other process finds half of it
+    shutil.rmtree(gone)
 
 
 def mark_ready(folder: Path) -> None:
@@ -90,7 +99,10 @@ def finish_append(root: Path) -> bool:
     folder = partial_folder(root)
     if not (folder / READY_FILE).exists():
         return False
-    lock = FolderLock(folder)
-    commit(root)
-    lock.release()
+    lock = lock_folder(folder, patience=PATIENCE)
+    if lock is None:  # another process has finished it
+        return True
+    with lock:
+        if (folder / READY_FILE).exists():
+            commit(root)
     return True

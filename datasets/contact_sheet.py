@@ -1,6 +1,6 @@
 """A picture of a few pairs that a person can look at: photo, roi and extra-roi side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.classes import ClassMap
-from datasets.cut_photo import pair_paths
-from datasets.cutouts import Photo, recover_mask
-from datasets.decode import decode_photo
+from datasets.cut_photo import archive_paths, pair_paths
+from datasets.cutouts import Photo, cut, recover_mask
+from datasets.decode import decode_labels, decode_photo
 from datasets.manifest import ManifestRow
 from utils.files import write_atomic
 
@@ -18,6 +18,7 @@ GREY = (128, 128, 128)
 INK = (255, 255, 255)
 FRAME = (255, 200, 0)
 CELL, GAP, TEXT = 224, 8, 22
+ViewsOf = Callable[[ManifestRow], list[Photo]]  # of a pair: photo, roi and extra-roi, H×W×3
 VIEWS = ("photo", "roi", "extra-roi")
 
 
@@ -46,9 +47,7 @@ def choose_examples(rows: Sequence[ManifestRow], count: int = 8) -> list[Manifes
     return chosen
 
 
-def write_contact_sheet(
-    path: Path, rows: Sequence[ManifestRow], classes: ClassMap, roots: Sequence[Path], suffix: str
-) -> None:
+def write_contact_sheet(path: Path, rows: Sequence[ManifestRow], views_of: ViewsOf) -> None:
     """Write a PNG of eight pairs, two beside each other, labelled with class, area and photo, on mid-grey.
 
     A frame in the photo shows the roi's box, since small regions are hard to find.
@@ -56,11 +55,9 @@ def write_contact_sheet(
     Args:
         path: the PNG to write.
         rows: the tree's pairs.
-        classes: for the folder names.
-        roots: folders in which the cut-outs may lie, searched in this order.
-        suffix: of the cut-outs, without dot.
+        views_of: returns the views of a row.
     """
-    blocks = [_block(row, _views(row, classes, roots, suffix)) for row in choose_examples(rows)]
+    blocks = [_block(row, views_of(row)) for row in choose_examples(rows)]
     lines = [blocks[i : i + 2] for i in range(0, len(blocks), 2)]
     heights = [max(block.height for block in line) + GAP for line in lines]
     width = len(lines[0]) * (blocks[0].width + 2 * GAP) + 2 * GAP
@@ -73,14 +70,45 @@ def write_contact_sheet(
     write_atomic(path, lambda temporary: sheet.save(temporary, "PNG", compress_level=1))
 
 
-def _views(row: ManifestRow, classes: ClassMap, roots: Sequence[Path], suffix: str) -> list[Photo]:
-    """Return photo, roi and extra-roi of a stored pair, blackened again along the recovered mask."""
-    folder = classes.folders[classes.index(row.class_name)]
-    paths = pair_paths(row.split, folder, row.stem, suffix)
-    files = [next(root / path for root in roots if (root / path).exists()) for path in paths]
-    roi, extra_roi = (np.asarray(decode_photo(file.read_bytes(), str(file)).image) for file in files)
-    inside = recover_mask(roi, extra_roi)[..., None]
-    return [np.where(inside, roi, extra_roi), roi * inside, extra_roi * ~inside]
+def views_of_pairs(classes: ClassMap, roots: Sequence[Path], suffix: str) -> ViewsOf:
+    """Return what reads the views of a stored pair, blackened again along the recovered mask.
+
+    Args:
+        classes: for the folder names.
+        roots: folders in which the cut-outs may lie, searched in this order.
+        suffix: of the cut-outs, without dot.
+    """
+
+    def views(row: ManifestRow) -> list[Photo]:
+        folder = classes.folders[classes.index(row.class_name)]
+        paths = pair_paths(row.split, folder, row.stem, suffix)
+        roi, extra_roi = (_read(next(root / path for root in roots if (root / path).exists())) for path in paths)
+        inside = recover_mask(roi, extra_roi)[..., None]
+        return [np.where(inside, roi, extra_roi), roi * inside, extra_roi * ~inside]
+
+    return views
+
+
+def views_of_archive(label_ids: dict[int, str], root: Path, suffix: str) -> ViewsOf:
+    """Return what cuts the views of a row out of photo and mask.
+
+    Args:
+        label_ids: class name by label id.
+        root: folder of the archive.
+        suffix: of the photos, without dot.
+    """
+    ids = {name: label for label, name in label_ids.items()}
+
+    def views(row: ManifestRow) -> list[Photo]:
+        photo_file, mask_file = (root / path for path in archive_paths(row.split, row.stem, suffix))
+        photo, labels = _read(photo_file), decode_labels(mask_file.read_bytes(), str(mask_file))
+        return [photo, *cut(photo, labels == ids[row.class_name])]
+
+    return views
+
+
+def _read(file: Path) -> Photo:
+    return np.asarray(decode_photo(file.read_bytes(), str(file)).image)
 
 
 def _block(row: ManifestRow, views: list[Photo]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""All photos of an archive cut into an unfinished tree, on all cores, continued where an earlier run stopped."""
+"""Photos of an archive cut into an unfinished tree, on all cores, continued where an earlier run stopped."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from datasets.archive import Archive
 from datasets.cut_photo import CutOptions, CutRecord, cut_one, start_cutting
 from datasets.journal import Journal
 from datasets.manifest import ManifestRow
+from datasets.shards import Shard
 from datasets.tree import versions
 from datasets.workers import StopSignals, map_unordered
 from utils.errors import DataError, InterruptedRunError, problem_list
@@ -23,18 +24,29 @@ from utils.files import sha256
 Hashes = Mapping[tuple[str, str], tuple[str, str]]
 
 
-def cut_archive(
-    archive: Archive, folder: Path, options: CutOptions, append: bool, workers: int, stop: StopSignals
-) -> list[CutRecord]:
-    """Write the cut-outs of every photo into ``folder``.
+def open_journal(
+    archive: Archive,
+    folder: Path,
+    options: CutOptions,
+    *,
+    append: bool,
+    given: Mapping[str, object],
+    shard: Shard | None = None,
+    merges: Shard | None = None,
+) -> Journal:
+    """Return the journal of an archive's photos, or of a shard's.
 
-    Returns:
-        One record per photo, in the order of ``archive.photos``.
+    Args:
+        archive: whose photos are cut.
+        folder: the unfinished tree.
+        options: what decides the bytes of the pictures.
+        append: whether the tree is to be added to another.
+        given: further options, in which the shards of one run must agree.
+        shard: whose journal it is, or None for the whole archive.
+        merges: the shard that puts its run's shards together, or None.
 
     Raises:
-        DataError: with everything that is wrong with any photo or mask, after all others are finished, or where the
-            folder holds an unfinished tree of other options.
-        InterruptedRunError: where a signal came.
+        DataError: where the folder holds an unfinished tree of other options.
     """
     header = {
         "src": str(archive.root.resolve()),
@@ -43,10 +55,26 @@ def cut_archive(
         "append": append,
         "versions": versions(),
     }
-    journal = Journal(folder, header)
-    journal.keep(archive, options.format)
-    remaining = [photo for photo in archive.photos if (photo.split, photo.stem) not in journal.records]
-    photos = {(photo.split, photo.stem): photo for photo in archive.photos}
+    return Journal(folder, header, dict(given), shard, merges=merges)
+
+
+def cut_archive(
+    archive: Archive, journal: Journal, options: CutOptions, workers: int, stop: StopSignals
+) -> list[CutRecord]:
+    """Write the files of every photo, or of those of the journal's shard, into the journal's folder.
+
+    Returns:
+        One record per photo, in the order of ``archive.photos``.
+
+    Raises:
+        DataError: with everything that is wrong with any photo or mask, after all others are finished.
+        InterruptedRunError: where a signal came.
+    """
+    shard, folder = journal.shard, journal.folder
+    photos = archive.photos if shard is None else shard.part(archive.photos)
+    journal.keep(archive.root, photos, options)
+    remaining = [photo for photo in photos if (photo.split, photo.stem) not in journal.records]
+    by_key = {(photo.split, photo.stem): photo for photo in photos}
     results = map_unordered(
         cut_one,
         remaining,
@@ -56,26 +84,34 @@ def cut_archive(
         stop=stop,
     )
     problems: list[str] = []
-    total = len(archive.photos)
-    with tqdm(total=total, initial=total - len(remaining), unit="photo", desc="cutting", disable=None) as bar:
+    with tqdm(
+        total=len(photos),
+        initial=len(photos) - len(remaining),
+        unit="photo",
+        desc="cutting" if shard is None else f"cutting shard {shard}",
+        disable=True if shard and shard.together and shard.number > 1 else None,  # one bar on a shared screen
+    ) as bar:
         for result in results:
             bar.update()
             if isinstance(result, list):
                 problems += result
             else:
-                journal.add(archive.root, photos[result.split, result.stem], result)
-    journal.close()
+                journal.add(archive.root, by_key[result.split, result.stem], result)
+    if stop.number or problems:
+        journal.close()
     if stop.number:
         raise InterruptedRunError(
-            f"interrupted: {len(journal.records)} of {total} photos are finished and kept in {folder}; "
-            f"run the same command again to go on",
+            f"interrupted: {len(journal.records)} of {len(photos)} photos {f'of shard {shard} ' if shard else ''}"
+            f"are finished and kept in {folder}; run the same command again to go on",
             stop.number,
         )
     if problems:
         advice = f"then run the same command again: what is finished is kept in {folder}"
         separator = "; " if len(problems) == 1 else "\n  "
-        raise DataError(problem_list(f"archive {archive.root}", sorted(problems)) + separator + advice)
-    return [journal.records[photo.split, photo.stem] for photo in archive.photos]
+        where = f"archive {archive.root}{f', shard {shard}' if shard else ''}"
+        raise DataError(problem_list(where, sorted(problems)) + separator + advice)
+    journal.finish()
+    return [journal.records[photo.split, photo.stem] for photo in photos]
 
 
 def manifest_rows(archive: Archive, records: list[CutRecord]) -> list[ManifestRow]:

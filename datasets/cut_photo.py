@@ -1,14 +1,16 @@
-"""One photo in, the cut-outs of all its classes out: the task of a preprocessing worker. Never imports torch."""
+"""One photo in, its cut-outs or the photo made smaller out: the task of a preprocessing worker. Never imports torch."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+from PIL import Image
 
-from datasets.archive import ArchivePhoto
+from datasets.archive import MASK_FOLDER, PHOTO_FOLDER, ArchivePhoto
 from datasets.class_file import BACKGROUND_ID, CLASS_FILE, describe_ids
 from datasets.classes import folder_name
 from datasets.cutouts import Mask, Photo, PictureFormat, cut, encode, mask_box, resize_labels, resize_photo
@@ -21,6 +23,7 @@ from datasets.decode import (
     decode_labels,
     decode_photo,
 )
+from datasets.tree import Layout
 from utils.errors import DataError
 
 ROI_FOLDER = "roi"
@@ -30,14 +33,15 @@ Seen = TypeVar("Seen", DecodedPhoto, PhotoHeader)
 
 @dataclass(frozen=True)
 class CutOptions:
-    """What decides the bytes of a cut-out.
+    """What decides the bytes of the pictures.
 
     Attributes:
         size: longer side in pixels; 0 keeps the photo's.
-        format: file format of the cut-outs.
+        format: file format of cut-outs and photos.
         quality: JPEG quality, 1..100.
         min_area: smallest part of the photo that a class may cover, in [0, 1).
         mask_orientation: which way masks lie that fit a turned photo both ways.
+        layout: ``pairs`` writes a roi and an extra-roi for each class, ``archive`` the photo and its mask.
     """
 
     size: int = 224
@@ -45,17 +49,16 @@ class CutOptions:
     quality: int = 95
     min_area: float = 0.0
     mask_orientation: MaskOrientation | None = None
+    layout: Layout = "pairs"
 
 
 @dataclass(frozen=True)
 class CutPair:
-    """One class of a photo, written: its name, roi pixels, box in stored pixels, and bytes of its two files."""
+    """One class of a photo: its name, roi pixels and box in stored pixels."""
 
     class_name: str
     area: int
     box: tuple[int, int, int, int]
-    roi_bytes: int
-    extra_roi_bytes: int
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,12 @@ class CutRecord:
         photo_sha256: of the photo's file.
         mask_sha256: of the mask's file.
         size: upright (width, height) of the photo in pixels.
-        content_size: (width, height) of the cut-outs in pixels.
-        pairs: what was written.
+        content_size: (width, height) of the stored pictures in pixels.
+        pairs: classes that make a pair.
         under_min_area: classes left out because they cover too little.
         vanished: classes of which resizing left no pixel.
         damaged_exif: whether the photo's EXIF block could not be read, so that it was taken as upright.
+        file_bytes: lengths of the files that were written, in the order of ``written_paths``.
     """
 
     split: str
@@ -85,11 +89,25 @@ class CutRecord:
     under_min_area: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     damaged_exif: bool = False
+    file_bytes: list[int] = field(default_factory=list)
 
 
 def pair_paths(split: str, folder: str, stem: str, suffix: str) -> tuple[str, str]:
     """Return the paths of a pair's roi and extra-roi inside a tree, with ``/``; ``suffix`` has no dot."""
     return f"{split}/{ROI_FOLDER}/{folder}/{stem}.{suffix}", f"{split}/{EXTRA_ROI_FOLDER}/{folder}/{stem}.{suffix}"
+
+
+def archive_paths(split: str, stem: str, suffix: str) -> tuple[str, str]:
+    """Return the paths of a photo and its mask inside an archive, with ``/``; ``suffix`` has no dot."""
+    return f"{PHOTO_FOLDER}/{split}/{stem}.{suffix}", f"{MASK_FOLDER}/{split}/{stem}.png"
+
+
+def written_paths(record: CutRecord, options: CutOptions) -> list[str]:
+    """Return the paths of a photo's files in the tree, with ``/``: photo and mask, or the halves of each pair."""
+    if options.layout == "archive":
+        return list(archive_paths(record.split, record.stem, options.format))
+    folders = [folder_name(pair.class_name) for pair in record.pairs]
+    return [path for name in folders for path in pair_paths(record.split, name, record.stem, options.format)]
 
 
 @dataclass(frozen=True)
@@ -227,7 +245,7 @@ class PhotoCutter:
         self._made: set[str] = set()
 
     def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
-        """Write the pairs of one photo, or return what is wrong with its files."""
+        """Write the files of one photo, or return what is wrong with those of the archive."""
         opened = open_photo(self.source, photo, self.label_ids, self.options.mask_orientation, decode_photo)
         if isinstance(opened, list):
             return opened
@@ -235,22 +253,35 @@ class PhotoCutter:
         labels = resize_labels(opened.labels, self.options.size)
         record = start_record(photo, opened, labels)
         names = {label: self.label_ids[label] for label in opened.ids}
+        masks: list[Mask] = []
         for name, mask, area in class_masks(record, labels, names, self.options.min_area):
-            record.pairs.append(self._write(photo, name, image, mask, area))
+            record.pairs.append(CutPair(name, area, mask_box(mask)))
+            masks.append(mask)
+        pictures = self._cut_outs(image, masks) if self.options.layout == "pairs" else self._whole(image, labels)
+        for path, data in zip(written_paths(record, self.options), pictures, strict=True):
+            record.file_bytes.append(self._write(path, data))
         return record
 
-    def _write(self, photo: ArchivePhoto, name: str, image: Photo, mask: Mask, area: int) -> CutPair:
-        sizes = []
-        paths = pair_paths(photo.split, folder_name(name), photo.stem, self.options.format)
-        for path, view in zip(paths, cut(image, mask), strict=True):
-            file = f"{self.target}/{path}"
-            folder = file.rpartition("/")[0]
-            if folder not in self._made:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                self._made.add(folder)
-            with open(file, "wb") as out:  # noqa: PTH123  # once per file; Path costs as much as cutting
-                sizes.append(out.write(encode(view, self.options.format, self.options.quality)))
-        return CutPair(name, area, mask_box(mask), sizes[0], sizes[1])
+    def _cut_outs(self, image: Photo, masks: list[Mask]) -> Iterator[bytes]:
+        for mask in masks:
+            for view in cut(image, mask):
+                yield encode(view, self.options.format, self.options.quality)
+
+    def _whole(self, image: Photo, labels: Labels) -> Iterator[bytes]:
+        yield encode(image, self.options.format, self.options.quality)
+        mask = Image.fromarray(labels.astype(np.uint8 if max(self.label_ids) < 256 else np.uint16))
+        buffer = io.BytesIO()
+        mask.save(buffer, "PNG")
+        yield buffer.getvalue()
+
+    def _write(self, path: str, data: bytes) -> int:
+        file = f"{self.target}/{path}"
+        folder = file.rpartition("/")[0]
+        if folder not in self._made:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
+        with open(file, "wb") as out:  # noqa: PTH123  # once per file; Path costs as much as cutting
+            return out.write(data)
 
 
 _cutter: PhotoCutter | None = None

@@ -1,132 +1,176 @@
-"""The journal of an unfinished tree: which photos are done, so that a second run goes on where the first stopped."""
+"""Journals of an unfinished tree: which photos are done, so that a second run goes on where the first stopped."""
 
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from datasets.archive import Archive, ArchivePhoto
-from datasets.classes import folder_name
-from datasets.cut_photo import CutPair, CutRecord, pair_paths
+from datasets.archive import ArchivePhoto
+from datasets.cut_photo import CutOptions, CutPair, CutRecord, written_paths
+from datasets.shards import Shard
 from utils.errors import DataError
 from utils.files import write_text
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 JOURNAL_FILE = ".journal.jsonl"
-LOCK_FILE = ".lock"
 Header = dict[str, Any]
+_SHARD_JOURNAL = re.compile(r"\.journal\.(\d+)-of-(\d+)\.jsonl")
+_DONE: dict[str, Any] = {"done": True}
+_NOT_COMPARED = ("shard", "given")
 
 
-class FolderLock:
-    """A lock on a folder that ends with this process, even if it is killed. Without effect on Windows."""
+def shard_journals(folder: Path) -> dict[tuple[int, int], Path]:
+    """Return the journals of shards in a folder by (number, count)."""
+    found = [(path, _SHARD_JOURNAL.fullmatch(path.name)) for path in sorted(folder.glob(".journal.*.jsonl"))]
+    return {(int(match[1]), int(match[2])): path for path, match in found if match is not None}
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_FILE
-        self._file: IO[str] = self._path.open("a")
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise DataError(f"another run is writing to {folder}; wait until it ends or choose another --dst") from None
-        except OSError:  # a file system without locks
-            return
 
-    def release(self) -> None:
-        """Remove the lock."""
-        self._path.unlink(missing_ok=True)
-        self._file.close()
+def unfinished_shards(folder: Path, count: int) -> list[int]:
+    """Return the numbers of those of ``count`` shards that have not finished their part."""
+    end = (json.dumps(_DONE) + "\n").encode()
+    done = set()
+    for (number, total), path in shard_journals(folder).items():
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
+            if total == count and file.read() == end:
+                done.add(number)
+    return [number for number in range(1, count + 1) if number not in done]
 
 
 class Journal:
-    """The finished photos of one archive in one unfinished tree.
+    """The finished photos of one archive, or of one shard of it, in one unfinished tree.
+
+    A journal of the whole archive starts with what the journals of all shards hold, one of a shard with what an
+    earlier run over the whole archive finished.
 
     Args:
         folder: the unfinished tree.
         header: what the tree's bytes depend on, as JSON; a journal with another header is refused.
+        given: further options as they were given, in which the shards of one run must agree.
+        shard: whose journal it is, or None for the whole archive.
+        merges: the shard that puts its run's shards together, or None.
+
+    Attributes:
+        folder: the unfinished tree.
+        shard: whose journal it is, or None.
+        records: by (split, stem).
 
     Raises:
-        DataError: where the folder holds an unfinished tree of other options.
+        DataError: where the folder holds an unfinished tree of other options or of another number of shards.
     """
 
-    def __init__(self, folder: Path, header: Header) -> None:
+    def __init__(
+        self, folder: Path, header: Header, given: Header, shard: Shard | None = None, *, merges: Shard | None = None
+    ) -> None:
         self.folder = folder
         self.records: dict[tuple[str, str], CutRecord] = {}
-        self._path = folder / JOURNAL_FILE
+        self._path = folder / (JOURNAL_FILE if shard is None else f".journal.{shard.name}.jsonl")
+        self.shard, self._group = shard, shard or merges
         self._header: Header = json.loads(json.dumps(header))
+        self._given: Header = json.loads(json.dumps(given))
         self._stamps: dict[tuple[str, str], list[int]] = {}
         self._file: IO[str] | None = None
-        try:
-            self._read()
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self._path} is damaged ({error}); delete {folder} to start afresh") from None
+        self._read_all()
 
-    def keep(self, archive: Archive, suffix: str) -> None:
-        """Forget records whose photo, mask or cut-outs changed or are gone, and open the journal for more."""
-        for photo in archive.photos:
+    def keep(self, root: Path, photos: Sequence[ArchivePhoto], options: CutOptions) -> None:
+        """Forget records of other photos, and those whose photo, mask or files changed; open the journal for more.
+
+        Args:
+            root: folder of the archive.
+            photos: of the archive or the shard.
+            options: what decides the bytes.
+        """
+        found, self.records = self.records, {}
+        for photo in photos:
             key = (photo.split, photo.stem)
-            record = self.records.get(key)
-            if record and not (self._stamps[key] == _stamp(archive.root, photo) and self._whole(record, suffix)):
-                del self.records[key]
-        listed = {(photo.split, photo.stem) for photo in archive.photos}
-        self.records = {key: record for key, record in self.records.items() if key in listed}
-        lines = [self._header] + [self._line(key) for key in self.records]
+            record = found.get(key)
+            if record and self._stamps[key] == _stamp(root, photo) and self._is_whole(record, options):
+                self.records[key] = record
+        header = self._header
+        if self.shard is not None:
+            header = header | {"shard": [self.shard.number, self.shard.count], "given": self._given}
+        lines = [header] + [self._line(key) for key in self.records]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = self._path.open("a", encoding="utf-8")
 
     def add(self, root: Path, photo: ArchivePhoto, record: CutRecord) -> None:
-        """Note a photo whose cut-outs are written."""
-        assert self._file is not None, "keep comes first"
+        """Note a photo whose files are written."""
         key = (photo.split, photo.stem)
         self.records[key], self._stamps[key] = record, _stamp(root, photo)
-        self._file.write(json.dumps(self._line(key)) + "\n")
-        self._file.flush()
+        self._append(self._line(key))
+
+    def finish(self) -> None:
+        """Note that no photo is missing, and close the file."""
+        self._append(_DONE)
+        self.close()
 
     def close(self) -> None:
         """Close the file; the journal stays on the disk."""
         if self._file is not None:
             self._file.close()
 
+    def _append(self, line: dict[str, Any]) -> None:
+        assert self._file is not None, "keep comes first"
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
     def _line(self, key: tuple[str, str]) -> dict[str, Any]:
         record = self.records[key]
         fields = {**vars(record), "pairs": [vars(pair) for pair in record.pairs]}
         return {"stamp": self._stamps[key], "record": fields}
 
-    def _read(self) -> None:
-        if not self._path.exists():
+    def _read_all(self) -> None:
+        shards = shard_journals(self.folder)
+        others = sorted({count for _, count in shards} - {self._group.count}) if self._group else []
+        if others:
+            raise DataError(
+                f"{self.folder} holds shards of {others[0]}; go on with --shard K/{others[0]}, or without shards "
+                f"(--shard 1/1), or delete the folder to start afresh"
+            )
+        for path in [*shards.values(), self.folder / JOURNAL_FILE]:
+            try:
+                self._read(path, records=self.shard is None or path in (self._path, self.folder / JOURNAL_FILE))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{path} is damaged ({error}); delete {self.folder} to start afresh") from None
+
+    def _read(self, path: Path, *, records: bool) -> None:
+        if not path.exists():
             return
-        lines = self._path.read_bytes().split(b"\n")[:-1]  # what follows the last line end was cut short by a kill
-        if not lines:
-            return
-        header = json.loads(lines[0])
+        with path.open("rb") as file:
+            first = file.readline()
+            if not first.endswith(b"\n"):  # what follows the last line end was cut short by a kill
+                return
+            self._compare(json.loads(first))
+            if not records:
+                return
+            for text in file:
+                line: dict[str, Any] = json.loads(text) if text.endswith(b"\n") else _DONE
+                if line == _DONE:
+                    continue
+                record = _record(line["record"])
+                key = (record.split, record.stem)
+                self.records[key], self._stamps[key] = record, line["stamp"]
+
+    def _compare(self, header: Header) -> None:
+        given = header.get("given", self._given) if self._group else self._given
+        header = {name: value for name, value in header.items() if name not in _NOT_COMPARED}
         # A photo that needed --mask_orientation cannot have been finished without it.
         if header["mask_orientation"] is None:
             header["mask_orientation"] = self._header["mask_orientation"]
-        if header != self._header:
-            changed = sorted(name for name in self._header if header.get(name) != self._header[name])
+        if header != self._header or given != self._given:
+            changed = {name for name in self._header if header.get(name) != self._header[name]}
+            changed |= {name for name in self._given if given.get(name) != self._given[name]}
             raise DataError(
-                f"{self.folder} is an unfinished run with another {', '.join(changed)}; give the options of that run "
-                f"to go on with it, or delete the folder to start afresh"
+                f"{self.folder} is an unfinished run with another {', '.join(sorted(changed))}; give the options of "
+                f"that run to go on with it, or delete the folder to start afresh"
             )
-        for text in lines[1:]:
-            line = json.loads(text)
-            record = _record(line["record"])
-            key = (record.split, record.stem)
-            self.records[key], self._stamps[key] = record, line["stamp"]
 
-    def _whole(self, record: CutRecord, suffix: str) -> bool:
-        for pair in record.pairs:
-            paths = pair_paths(record.split, folder_name(pair.class_name), record.stem, suffix)
-            for path, size in zip(paths, (pair.roi_bytes, pair.extra_roi_bytes), strict=True):
-                file = self.folder / path
-                if not file.is_file() or file.stat().st_size != size:
-                    return False
+    def _is_whole(self, record: CutRecord, options: CutOptions) -> bool:
+        for path, size in zip(written_paths(record, options), record.file_bytes, strict=True):
+            file = self.folder / path
+            if not file.is_file() or file.stat().st_size != size:
+                return False
         return True
 
 

@@ -9,111 +9,67 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.append import BaseTree, check_additions, commit, finish_append, mark_ready, read_base
-from datasets.archive import PICTURE_FOLDER, Archive, read_archive
+from datasets.archive import Archive, read_archive
 from datasets.class_names import build_class_map, default_ambiguous
-from datasets.classes import CLASSES_FILE, folder_name
-from datasets.contact_sheet import write_contact_sheet
-from datasets.cut_archive import count_records, cut_archive, file_hashes, fingerprint, manifest_rows, record_hashes
-from datasets.cut_photo import CutOptions, pair_paths
-from datasets.cutouts import FORMATS, LOSSLESS_FORMATS, PictureFormat
-from datasets.decode import MaskOrientation
-from datasets.journal import JOURNAL_FILE, LOCK_FILE, FolderLock, sweep
-from datasets.manifest import MANIFEST_FILE, ManifestRow, write_manifest
+from datasets.classes import ClassMap
+from datasets.cut_archive import (
+    count_records,
+    cut_archive,
+    file_hashes,
+    fingerprint,
+    manifest_rows,
+    open_journal,
+    record_hashes,
+)
+from datasets.cut_photo import CutOptions, CutRecord, written_paths
+from datasets.cut_shard import cut_shard
+from datasets.cutouts import LOSSLESS_FORMATS, PictureFormat
+from datasets.journal import JOURNAL_FILE, Journal, shard_journals, sweep
+from datasets.layouts import GROUPS_FILE, write_archive_files, write_pairs_files
+from datasets.locks import LOCK_FILE, FileLock, lock_unfinished
+from datasets.manifest import ManifestRow
+from datasets.preprocess_options import PreprocessOptions
+from datasets.shards import Shard
 from datasets.summary import summarise
 from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, ArchiveRecord, TreeRecord, partial_folder
 from datasets.workers import StopSignals, available_cores
 from utils.errors import ConfigError, DataError
+
+__all__ = ["PreprocessOptions", "preprocess"]
 
 Say = Callable[[str], None]
 DEFAULT_SIZE, DEFAULT_QUALITY = 224, 95
 DEFAULT_FORMAT: PictureFormat = "jpg"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreprocessOptions:
-    """Options of ``preprocess_foodseg103.py``.
-
-    Attributes:
-        src: folder of the archive; needed to preprocess.
-        dst: folder of the tree; needed to preprocess.
-        size: longer side of the cut-outs in pixels, 0 keeps the photo's; None: 224, or as the tree appended to.
-        format: file format of the cut-outs; None: jpg, or as the tree appended to.
-        quality: JPEG quality 1..100; None: 95, or as the tree appended to.
-        min_area: smallest part of the photo that a class may cover, in [0, 1).
-        groups: CSV file with the columns split, image, group; None makes each photo its own group.
-        mask_orientation: which way masks lie that fit a turned photo both ways.
-        ambiguous: names of the ambiguous classes; None: ketchup and chili-paste where they exist.
-        append: add to the tree that is at ``dst``.
-        workers: processes; None takes every core.
-    """
-
-    src: Path | None = None
-    dst: Path | None = None
-    size: int | None = None
-    format: PictureFormat | None = None
-    quality: int | None = None
-    min_area: float = 0.0
-    groups: Path | None = None
-    mask_orientation: MaskOrientation | None = None
-    ambiguous: tuple[str, ...] | None = None
-    append: bool = False
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.size is not None and not 0 <= self.size <= 16384:
-            raise ConfigError(f"--size {self.size}: the longer side is 0 (as the photo) or 1..16384 pixels")
-        if self.format is not None and self.format not in FORMATS:
-            raise ConfigError(f"--format {self.format}: choose {', '.join(FORMATS)}")
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ConfigError(f"--quality {self.quality}: JPEG quality is 1..100")
-        if self.quality is not None and self.format in LOSSLESS_FORMATS:
-            raise ConfigError(f"--quality is for jpg; {self.format} is written without loss: leave --quality out")
-        if not 0 <= self.min_area < 1:
-            raise ConfigError(f"--min_area {self.min_area}: a part of the photo, at least 0 and below 1")
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: at least 1")
-
-    @property
-    def source(self) -> Path:
-        """The archive's folder; a ``ConfigError`` where it was not given."""
-        if self.src is None:
-            raise ConfigError("--src is missing: the folder of the archive, as in --src ARCHIVE --dst ROOT")
-        return self.src
-
-    @property
-    def target(self) -> Path:
-        """The tree's folder, made absolute; a ``ConfigError`` where it was not given."""
-        if self.dst is None:
-            raise ConfigError("--dst is missing: the folder of the pairs, as in --src ARCHIVE --dst ROOT")
-        target = self.dst.resolve()
-        if not target.name:
-            raise ConfigError(f"--dst {self.dst} is the top of the file system; name a folder of its own")
-        if self.src is not None and target.is_relative_to((self.src / PICTURE_FOLDER).resolve()):
-            raise ConfigError(f"--dst {self.dst} lies among the archive's photos; name a folder outside of it")
-        return target
-
-
 def preprocess(options: PreprocessOptions, say: Say = print) -> None:
     """Make a tree of an archive, or add an archive to a tree; ``say`` takes the lines for the user.
 
-    The bytes depend on the archive and the options alone: not on the workers, nor on interruptions.
+    The bytes depend on the archive and the options alone: not on the workers, the shards, nor on interruptions.
 
     Raises:
         ConfigError: for options that cannot be.
         DataError: with every problem of the archive at once; nothing is at ``dst`` then, or the tree as it was.
         InterruptedRunError: where SIGINT or SIGTERM came; the same command goes on.
     """
-    root = options.target
+    root, shard = options.target, options.shard
     with StopSignals() as stop, _full_disk_explained(root):
         archive = read_archive(options.source, options.groups)
-        for note in archive.notes:
+        if shard is not None:
+            say(f"shard {shard}, by {shard.source} (--shard 1/1 would take all photos)")
+        for note in archive.notes if shard is None or shard.number == 1 else ():
             say(f"note: {note}")
         if finish_append(root):
             say(f"note: an earlier --append to {root} was stopped while it moved its files; it is complete now")
         base = read_base(root) if options.append else None
         run = _Run(root, archive, base, _cut_options(options, base), options, stop, say)
-        if not run.is_done():
-            run.make_tree()
+        if run.is_done():
+            return
+        classes = run.classes()
+        lock = lock_unfinished(partial_folder(root)) if shard is None else run.cut_shard(shard)
+        if lock is not None:
+            with lock:
+                run.make_tree(classes, lock)
 
 
 @contextmanager
@@ -138,6 +94,7 @@ def _cut_options(options: PreprocessOptions, base: BaseTree | None) -> CutOption
             options.quality or DEFAULT_QUALITY,
             options.min_area,
             options.mask_orientation,
+            options.layout or "pairs",
         )
     for name in ("size", "format", "quality"):
         given, present = getattr(options, name), getattr(base.record, name)
@@ -171,7 +128,7 @@ class _Run:
         else:
             raise DataError(f"--dst {self.root} exists and is not empty; choose another --dst or delete it")
         entry = self.entry()
-        same_files = (record.size, record.format, record.quality) == self._files()
+        same_files = replace(record, archives=[]) == self._record([])
         candidates = [other for other in record.archives if same_files and other.same_options(entry)]
         if candidates:
             entry = replace(entry, sha256=fingerprint(self.archive, file_hashes(self.archive)))
@@ -179,56 +136,70 @@ class _Run:
             self.say(f"{self.root} is complete: it holds this archive with these options; nothing to do")
             return True
         if self.base is None:
+            also = "" if record.layout == "archive" else ", or give --append to add this archive to it"
             raise DataError(
                 f"--dst {self.root} is a tree of another archive or other options (see {RECORD_FILE} there); choose "
-                f"another --dst, delete it, or give --append to add this archive to it"
+                f"another --dst{',' if also else ' or'} delete it{also}"
             )
         return False
 
     def entry(self) -> ArchiveRecord:
         """Return the record of this archive as far as it is known before any photo is read."""
         options = self.options
+        ambiguous = default_ambiguous() if options.ambiguous is None else options.ambiguous
         return ArchiveRecord(
             src=options.source.as_posix(),
             sha256="",
             groups=options.groups.as_posix() if options.groups else None,
             min_area=options.min_area,
             mask_orientation=options.mask_orientation,
-            ambiguous=list(default_ambiguous() if options.ambiguous is None else options.ambiguous),
+            ambiguous=[] if self.cutting.layout == "archive" else list(ambiguous),
         )
 
-    def make_tree(self) -> None:
-        """Cut every photo, write the tree's own files and put all in place."""
-        names, base_classes = self.archive.class_names, self.base.classes if self.base else None
-        classes = build_class_map(names, base_classes, self.options.ambiguous, self.say)
+    def classes(self) -> ClassMap:
+        """Return the tree's classes; a ``ConfigError`` where an ambiguous one is not among them."""
+        names = self.archive.class_names
+        if self.cutting.layout == "archive":
+            return ClassMap.from_names(names)
+        say = self.say if self.options.shard is None or self.options.shard.number == 1 else (lambda _: None)
+        return build_class_map(names, self.base.classes if self.base else None, self.options.ambiguous, say)
+
+    def cut_shard(self, shard: Shard) -> FileLock | None:
+        """Cut a shard; return the folder's lock where it is the last one, so that the tree can be put together."""
+
+        def cut() -> int:
+            return len(self._cut(self._open_journal(shard=shard)))
+
+        return cut_shard(partial_folder(self.root), shard, cut, self.stop, self.say)
+
+    def make_tree(self, classes: ClassMap, lock: FileLock) -> None:
+        """Cut every photo that is missing, write the tree's own files and put all in place."""
         folder = partial_folder(self.root)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
-        try:
-            entry, rows = self._cut(folder)
-            record = TreeRecord(*self._files(), [*(self.base.record.archives if self.base else []), entry])
-            if self.base is not None:
-                check_additions(self.base, rows, sorted(entry.photos))
-                rows = [*self.base.rows, *rows]
-            roots = (folder, self.root)
-            write_contact_sheet(folder / CONTACT_SHEET_FILE, rows, classes, roots, self.cutting.format)
-            record.save(folder / RECORD_FILE)
-            classes.save(folder / CLASSES_FILE)
-            write_manifest(folder / MANIFEST_FILE, rows, classes.names)
-            self._put_in_place(folder, lock)
-        finally:
-            lock.release()
+        entry, rows = self._cut_all(folder)
+        record = self._record([*(self.base.record.archives if self.base else []), entry])
+        if self.base is not None:
+            check_additions(self.base, rows, sorted(entry.photos))
+            rows = [*self.base.rows, *rows]
+        groups = self.options.groups is not None
+        if record.layout == "archive":
+            write_archive_files(folder, self.archive, rows, record, groups=groups)
+        else:
+            write_pairs_files(folder, self.root, rows, classes, record)
+        self._put_in_place(folder, lock)
         for line in summarise(rows, classes, record):
             self.say(line)
+        if record.layout == "archive":
+            also = f" --data.archive.groups {self.root / GROUPS_FILE}" if groups else ""
+            self.say(f"train with --data.source archive --data.root {self.root}{also}")
         self.say(f"contact sheet: {self.root / CONTACT_SHEET_FILE}")
 
-    def _files(self) -> tuple[int, PictureFormat, int | None]:
-        lossless = self.cutting.format in LOSSLESS_FORMATS
-        return self.cutting.size, self.cutting.format, None if lossless else self.cutting.quality
+    def _record(self, archives: list[ArchiveRecord]) -> TreeRecord:
+        cutting = self.cutting
+        quality = None if cutting.format in LOSSLESS_FORMATS else cutting.quality
+        return TreeRecord(cutting.size, cutting.format, quality, archives, cutting.layout)
 
-    def _cut(self, folder: Path) -> tuple[ArchiveRecord, list[ManifestRow]]:
-        append, workers = self.options.append, self.options.workers or available_cores()
-        records = cut_archive(self.archive, folder, self.cutting, append, workers, self.stop)
+    def _cut_all(self, folder: Path) -> tuple[ArchiveRecord, list[ManifestRow]]:
+        records = self._cut(self._open_journal(merges=self.options.shard))
         rows = manifest_rows(self.archive, records)
         if not rows:
             shutil.rmtree(folder)
@@ -236,21 +207,36 @@ class _Run:
                 f"archive {self.archive.root} gives no pair: its masks hold only background, or every class covers "
                 f"less than --min_area {self.options.min_area}"
             )
-        suffix = self.cutting.format
-        paths = [p for row in rows for p in pair_paths(row.split, folder_name(row.class_name), row.stem, suffix)]
-        sweep(folder, [*paths, JOURNAL_FILE, LOCK_FILE])
+        paths = [path for record in records for path in written_paths(record, self.cutting)]
+        journals = [path.name for path in shard_journals(folder).values()]
+        sweep(folder, [*paths, *journals, JOURNAL_FILE, LOCK_FILE])
         sha256 = fingerprint(self.archive, record_hashes(records))
         return replace(self.entry(), sha256=sha256, **count_records(self.archive, records)), rows
 
-    def _put_in_place(self, folder: Path, lock: FolderLock) -> None:
+    def _open_journal(self, shard: Shard | None = None, merges: Shard | None = None) -> Journal:
+        entry, append = self.entry(), self.options.append
+        given = {"--src text": entry.src, "groups": entry.groups, "ambiguous": entry.ambiguous}
+        folder = partial_folder(self.root)
+        return open_journal(self.archive, folder, self.cutting, append=append, given=given, shard=shard, merges=merges)
+
+    def _cut(self, journal: Journal) -> list[CutRecord]:
+        shard = self.options.shard
+        workers = self.options.workers or (shard.cores if shard else None) or available_cores()
+        return cut_archive(self.archive, journal, self.cutting, workers, self.stop)
+
+    def _put_in_place(self, folder: Path, lock: FileLock) -> None:
         if hasattr(os, "sync"):
             os.sync()  # a power cut after the renames must not leave empty pictures under final names
+        for journal in shard_journals(folder).values():
+            journal.unlink()
         if self.base is not None:
             mark_ready(folder)
             commit(self.root)
             return
         (folder / JOURNAL_FILE).unlink()
-        lock.release()
+        if not lock.certain:
+            lock.release()  # systems without locks may not rename a folder with open files
         if self.root.exists():
             self.root.rmdir()
-        folder.replace(self.root)
+        folder.replace(self.root)  # with the lock, so that no other process starts in a folder that is about to move
+        (self.root / LOCK_FILE).unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""A tree of pairs on disk: its files beside the cut-outs, and the record of how it was made (``preprocess.yaml``)."""
+"""A tree on disk: its files beside the pictures, and the record of how it was made (``preprocess.yaml``)."""
 
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL
@@ -13,6 +13,9 @@ from datasets.cutouts import LOSSLESS_FORMATS, PictureFormat
 from utils.errors import DataError
 from utils.files import write_text
 
+Layout = Literal["pairs", "archive"]
+
+LAYOUTS: tuple[Layout, ...] = ("pairs", "archive")
 RECORD_FILE = "preprocess.yaml"
 CONTACT_SHEET_FILE = "contact_sheet.png"
 
@@ -67,16 +70,18 @@ class TreeRecord:
     """How a tree was made. Options that change no byte (workers, the target's name) are not in it.
 
     Attributes:
-        size: longer side of the cut-outs in pixels; 0 keeps the photo's.
-        format: file format of the cut-outs.
+        size: longer side of the pictures in pixels; 0 keeps the photo's.
+        format: file format of cut-outs and photos.
         quality: JPEG quality; None for lossless formats.
         archives: in the order in which they were added.
+        layout: ``pairs``, or ``archive`` for photos and masks made smaller.
     """
 
     size: int
     format: PictureFormat
     quality: int | None
     archives: list[ArchiveRecord]
+    layout: Layout = "pairs"
 
     @property
     def lossless(self) -> bool:
