@@ -1,11 +1,24 @@
 """Errors that a user can mend, and the one place that turns them into an exit status."""
 
 import difflib
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NoReturn
 
 
-class UserError(Exception):
+class ReportedError(Exception):
+    """An exception whose message is all that a user needs.
+
+    ``in_every_process``: every process of the run raises it, so that the main one alone need print it.
+    """
+
+    in_every_process = False
+
+
+class UserError(ReportedError):
     """A mistake in the input: what is wrong, where, what is allowed, how to fix it. Exit status 2."""
 
 
@@ -17,11 +30,15 @@ class DataError(UserError):
     """Photos, masks, folders or files that cannot be used."""
 
 
-class RunError(Exception):
+class RunError(ReportedError):
     """A run that had to stop by itself, such as a loss that is no longer finite. Exit status 1."""
 
 
-class InterruptedRunError(Exception):
+class LostProcessError(RunError):
+    """A run that cannot go on since another of its processes is gone. Exit status 1, at once."""
+
+
+class InterruptedRunError(ReportedError):
     """A run that a signal stopped after its checkpoint was written. Exit status 128 + signal number."""
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -68,18 +85,22 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     """Run a script's main function on the command line and exit with the documented status.
 
     0: done. 2: a user's mistake, one message on stderr. 128 + n: stopped by signal n after a checkpoint.
-    1: anything else; a ``RunError`` prints its message, an unexpected exception keeps its traceback.
+    1: anything else; a ``RunError`` prints its message, an unexpected exception keeps its traceback. Of several
+    processes only the main one prints what all of them raise.
     """
     try:
         main(sys.argv[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _report(f"error: {error}", error)
         sys.exit(2)
     except InterruptedRunError as stop:
-        print(stop, file=sys.stderr)
+        _report(str(stop), stop)
         sys.exit(128 + stop.signal_number)
+    except LostProcessError as error:
+        _report(f"stopped: {error}", error)
+        leave_at_once(1)
     except RunError as error:
-        print(f"stopped: {error}", file=sys.stderr)
+        _report(f"stopped: {error}", error)
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()
@@ -90,6 +111,21 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     except OSError as error:
         print(f"error: {_os_error_text(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _report(text: str, error: ReportedError) -> None:
+    if not error.in_every_process or os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr)
+
+
+def leave_at_once(status: int) -> NoReturn:
+    """End this process and its children without the cleaning up that could wait for a process that is gone."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)
 
 
 def _os_error_text(error: OSError) -> str:

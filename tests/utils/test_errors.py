@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from utils.errors import nearest, problem_list
 ROOT = Path(__file__).parents[2]
 
 
-def run_raising(statement: str) -> subprocess.CompletedProcess[str]:
+def run_raising(statement: str, rank: int = 0) -> subprocess.CompletedProcess[str]:
     code = f"from utils.errors import *\ndef main(argv):\n    {statement}\nrun_script(main)\n"
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    env = os.environ | {"RANK": str(rank)}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, env=env)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,7 @@ def run_raising(statement: str) -> subprocess.CompletedProcess[str]:
         ("raise ConfigError('train.epochs is 0')", 2, "error: train.epochs is 0\n"),
         ("raise DataError('a.jpg is truncated')", 2, "error: a.jpg is truncated\n"),
         ("raise RunError('the loss is not finite')", 1, "stopped: the loss is not finite\n"),
+        ("raise LostProcessError('process 1 is gone')", 1, "stopped: process 1 is gone\n"),
         ("raise InterruptedRunError('stopped', 15)", 143, "stopped\n"),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),
         ("open('/nowhere/at/all')", 2, "No such file or directory (/nowhere/at/all)"),
@@ -32,6 +35,21 @@ def test_exit_status_and_message(statement: str, status: int, message: str) -> N
     assert done.returncode == status
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_all_processes_raise_is_printed_once() -> None:
+    alike = "error = ConfigError('they disagree'); error.in_every_process = True; raise error"
+    done = [run_raising(alike, rank) for rank in range(2)]
+    assert [one.returncode for one in done] == [2, 2]
+    assert [one.stderr for one in done] == ["error: they disagree\n", ""]
+    assert run_raising("raise DataError('only here')", rank=1).stderr == "error: only here\n"
+
+
+def test_a_lost_process_is_not_waited_for_at_the_end() -> None:
+    """What torch does at exit may hang then, and so may anything that was registered."""
+    wait = "import atexit, time; atexit.register(time.sleep, 60); print('said', end=''); raise LostProcessError('gone')"
+    done = run_raising(wait)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "said", "stopped: gone\n")
 
 
 def test_a_programmers_error_keeps_its_traceback() -> None:
