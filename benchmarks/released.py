@@ -1,7 +1,7 @@
 """What the released code does with files, restated: the baseline of several benchmarks.
 
-Each cut-out is decoded at its stored size, letterboxed by Pillow in grey, mirrored by itself and turned into floats. The
-table that joins the two folders is built by doing so to every extra-roi picture.
+Each cut-out is decoded at its stored size, letterboxed by Pillow in grey, mirrored by itself and turned into floats.
+The table that joins the two folders is built by doing so to every extra-roi picture.
 """
 
 from collections.abc import Sequence
