@@ -60,4 +60,8 @@ class FolderReader:
 
 def open_reader(index: PairIndex) -> PairReader:
     """Return the reader of what an index lists."""
-    return FolderReader(index)
+    if index.archive is None:
+        return FolderReader(index)
+    from datasets.archive_reader import ArchiveReader  # here, since it yields the pairs that this file describes
+
+    return ArchiveReader(index)

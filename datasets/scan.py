@@ -101,11 +101,16 @@ def _load_manifest(listing: Listing, every_class: ClassMap) -> _Manifest:
             continue
         if (label, stem) in manifest:
             listing.problems.append(f"{path} has two rows for ({split}, {name}, {stem}); remove one")
-        digest = hashlib.blake2b(f"{photo} {mask}".encode(), digest_size=16).digest()
-        manifest[label, stem] = _Entry(group, _size(path, (split, name, stem), width, height), digest)
+        size = _size(path, (split, name, stem), width, height)
+        manifest[label, stem] = _Entry(group, size, source_digest(photo, mask))
     for name in sorted(unknown):
         listing.problems.append(f"{path} names the class '{name}', which the class list lacks{nearest(name, folders)}")
     return manifest
+
+
+def source_digest(photo_sha256: str, mask_sha256: str) -> bytes:
+    """Return 16 bytes that stand for the hashes of a pair's photo and mask."""
+    return hashlib.blake2b(f"{photo_sha256} {mask_sha256}".encode(), digest_size=16).digest()
 
 
 def _size(path: Path, key: tuple[str, str, str], width: str, height: str) -> tuple[int, int]:

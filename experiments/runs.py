@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from datasets.index import PairIndex
-from datasets.listing import check_folders
-from datasets.scan import declared_classes
+from datasets.sources import class_names_of, load_index_of, moved_to
 from experiments.kinds import KINDS, Config, Kind, Model
 from utils.batch import image_memory_format
 from utils.checkpoints import WEIGHTS_FILE, check_weights, load_into, load_weights
@@ -103,17 +102,18 @@ def load_index(
 
     Args:
         record: the run.
-        root: tree of pairs; null takes the one that the run was trained on.
+        root: tree of pairs or archive; null takes the one that the run was trained on. Folder pairs and archives may
+            stand for each other, which the index's notes then say; an archive is read with the run's options.
         split: folder name of the split; null takes the run's test split.
         exclude: further classes to leave out, of the pairs and of the run's outputs (``RunRecord.columns``).
 
     Raises:
-        DataError: the tree cannot be read, a class to exclude is unknown, no pair is left, or the tree's classes are
+        DataError: the data cannot be read, a class to exclude is unknown, no pair is left, or the data's classes are
             not the run's; lists the differences on both sides.
     """
-    data = record.config.data
-    folder = Path(root or data.root)
-    split = split or data.splits.test
+    folder = Path(root or record.config.data.root)
+    split = split or record.config.data.splits.test
+    data, notes = moved_to(record.config.data, folder, split)
     further = [name for name in exclude if name not in data.exclude]
     for name in further:
         if name not in record.classes:
@@ -122,10 +122,11 @@ def load_index(
         raise DataError(
             f"--exclude leaves {len(record.classes) - len(further)} classes of {record.path}; keep two or more"
         )
-    check_folders(folder, split, split_option="--data.split")
-    # A tree that lacks a class which is left out anyway is as good as one that has it.
-    declared = declared_classes(folder, []).names
-    index = PairIndex.from_tree(folder, split, exclude=[name for name in [*data.exclude, *further] if name in declared])
+    # Data that lack a class which is left out anyway are as good as data that have it.
+    declared = class_names_of(data, split, split_option="--data.split")
+    excluded = [name for name in [*data.exclude, *further] if name in declared]
+    index = load_index_of(data, split, exclude=excluded, split_option="--data.split")
+    index.notes[:0] = notes
     wanted = [name for name in record.classes if name not in further]
     if list(index.classes.names) != wanted:
         _refuse_classes(record, folder, index.classes.names, wanted)

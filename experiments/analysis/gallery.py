@@ -12,7 +12,8 @@ from torchvision.transforms.v2 import functional
 
 from datasets.cutouts import content_size
 from datasets.index import PairIndex
-from datasets.transforms import read_rgb
+from datasets.sources import read_pair
+from datasets.transforms import Photo
 from experiments.figures import INK, PALE, VERMILION, draw, elide
 from utils.metrics import Array, predicted_classes
 
@@ -72,7 +73,7 @@ def save_gallery(index: PairIndex, rows: Sequence[int] | Array, probability: Arr
     """
     chosen = [int(row) for row in rows]
     across = min(_ACROSS, len(chosen))
-    pictures = [[_thumbnail(file) for file in index.paths(row)] for row in chosen]
+    pictures = [[_thumbnail(cut_out) for cut_out in read_pair(index, row)] for row in chosen]
     lines = [range(start, min(start + across, len(chosen))) for start in range(0, len(chosen), across)]
     heights = [max(_shown_size(picture)[1] for place in line for picture in pictures[place]) for line in lines]
     width = max(across * (2 * _TILE + _GAP) + 2 * _MARGIN - _GAP, 7.0)  # room for the title
@@ -122,9 +123,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else "<0.1 %"
 
 
-def _thumbnail(path: Path) -> NDArray[np.uint8]:
-    """Read a cut-out as uint8 H×W×3, its longer side 256 pixels at most."""
-    picture = torch.from_numpy(read_rgb(path))
+def _thumbnail(cut_out: Photo) -> NDArray[np.uint8]:
+    """Return a cut-out (3×H×W) as uint8 H×W×3, its longer side 256 pixels at most."""
+    picture = torch.from_numpy(cut_out)
     if max(picture.shape) > _SIDE:
         width, height = content_size(picture.shape[2], picture.shape[1], _SIDE)
         picture = functional.resize(picture, [height, width], antialias=True)

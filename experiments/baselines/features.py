@@ -11,8 +11,9 @@ from scipy import sparse
 from tqdm import tqdm
 
 from datasets.index import PairIndex
-from datasets.manifest import MANIFEST_FILE, read_columns
-from datasets.transforms import Mask, Photo, read_rgb, recover_mask
+from datasets.manifest import read_columns
+from datasets.readers import open_reader
+from datasets.transforms import Mask, Photo
 from datasets.workers import available_cores
 from utils.errors import DataError
 from utils.metrics import Array
@@ -21,10 +22,11 @@ GEOMETRY = ("area_fraction", "box_left", "box_top", "box_width", "box_height")
 BINS = 8  # of each colour channel
 _HORIZONTAL, _VERTICAL = (1, 3), (2, 4)  # columns of GEOMETRY that are parts of the width and of the height
 _SIZE = ("content_width", "content_height")
+_Part = tuple[Sequence[float], NDArray[np.int64], NDArray[np.float32]]
 
 
 class Measured(NamedTuple):
-    """What a pass over the stored cut-outs yields.
+    """What a pass over the pairs yields.
 
     Attributes:
         geometry: float64 N×5, as ``GEOMETRY``.
@@ -59,7 +61,7 @@ def label_context(labels: Array, photos: Array, n_classes: int) -> sparse.csr_ar
 
 
 def manifest_geometry(index: PairIndex) -> NDArray[np.float64] | None:
-    """Return ``GEOMETRY`` of each pair from the tree's manifest, or None where there is none.
+    """Return ``GEOMETRY`` of each pair from the manifest, or None where there is none.
 
     Returns:
         float64 N×5 in 0..1: roi pixels over all pixels of the cut-out; the tight box's left edge and width over the
@@ -68,8 +70,8 @@ def manifest_geometry(index: PairIndex) -> NDArray[np.float64] | None:
     Raises:
         DataError: the manifest is damaged or lacks a pair.
     """
-    path = index.root / MANIFEST_FILE
-    if not path.is_file():
+    path = index.manifest
+    if path is None or not path.is_file():
         return None
     cells = {row[:3]: row[3:] for row in read_columns(path, ("split", "class", "stem", *GEOMETRY, *_SIZE))}
     keys = [index.key(row) for row in range(len(index))]
@@ -84,38 +86,39 @@ def manifest_geometry(index: PairIndex) -> NDArray[np.float64] | None:
 
 
 def measure_pairs(index: PairIndex) -> Measured:
-    """Measure geometry and colours on the stored cut-outs, at their stored size; every pair is decoded once.
+    """Measure geometry and colours of the pairs, at their stored size; every file is decoded once.
 
-    The mask is found from both cut-outs, so that what JPEG leaves beside the roi does not count. Histograms have
+    Of cut-outs the mask is found from both, so that what JPEG leaves beside the roi does not count. Histograms have
     8×8×8 bins over red, green and blue and sum to 1 before the square root, which makes distances between them
     Hellinger's. A roi without a pixel that is not black has zeros throughout.
 
     Raises:
-        DataError: a cut-out cannot be read, or the two of a pair differ in size.
+        DataError: a file cannot be read, or has another size than was listed.
     """
-    with ThreadPoolExecutor(available_cores()) as pool:  # decoding leaves Python's lock
-        rows = pool.map(partial(_measure, index), range(len(index)))
+    by_photo = np.argsort(index.photo_codes(), kind="stable")
+    photos = np.split(by_photo, np.flatnonzero(np.diff(index.photo_codes()[by_photo])) + 1)
+    # Decoding leaves Python's lock, but Pillow's warnings, which an archive's photos are read with, know no threads.
+    with ThreadPoolExecutor(available_cores() if index.archive is None else 1) as pool:
+        measured = pool.map(partial(_measure_photo, index), photos)
         # A bar where somebody watches.
-        parts = list(tqdm(rows, total=len(index), desc=f"colours of {index.split}", unit=" pairs", disable=None))
-    boxes, bins, shares = zip(*parts, strict=True)
+        bar = tqdm(measured, total=len(photos), desc=f"colours of {index.split}", unit=" photos", disable=None)
+        parts = [part for of_photo in bar for part in of_photo]
+    boxes, bins, shares = zip(*(parts[place] for place in np.argsort(by_photo)), strict=True)
     geometry = _fractions(np.array(boxes, dtype=np.float64), index.size.astype(np.float64))
     starts = np.concatenate([[0], np.cumsum([len(part) for part in bins])])
     colour = sparse.csr_array((np.concatenate(shares), np.concatenate(bins), starts), shape=(len(index), BINS**3))
     return Measured(geometry, colour)
 
 
-def _measure(index: PairIndex, row: int) -> tuple[Sequence[float], NDArray[np.int64], NDArray[np.float32]]:
-    """Return area fraction and box in pixels, the occupied bins and the square roots of their shares."""
-    paths = index.paths(row)
-    roi, extra_roi = (read_rgb(path) for path in paths)
-    if roi.shape != extra_roi.shape:
-        sizes = [f"{path} is {x.shape[2]}×{x.shape[1]}" for path, x in zip(paths, (roi, extra_roi), strict=True)]
-        raise DataError(f"{' and '.join(sizes)} pixels; the two cut-outs of a pair have one size: preprocess again")
-    mask = recover_mask(roi, extra_roi)
-    counts = colour_counts(roi, mask)
-    occupied = np.flatnonzero(counts)
-    shares = np.sqrt(counts[occupied] / max(1, counts.sum()), dtype=np.float64).astype(np.float32)
-    return _box(mask), occupied, shares
+def _measure_photo(index: PairIndex, rows: NDArray[np.int64]) -> list[_Part]:
+    """Return for some pairs area fraction and box in pixels, occupied bins, and square roots of their shares."""
+    parts = []
+    for stored in open_reader(index).read(rows.tolist()):
+        counts = colour_counts(stored.pictures["roi"], stored.mask)
+        occupied = np.flatnonzero(counts)
+        shares = np.sqrt(counts[occupied] / max(1, counts.sum()), dtype=np.float64).astype(np.float32)
+        parts.append((_box(stored.mask), occupied, shares))
+    return parts
 
 
 def colour_counts(picture: Photo, mask: Mask) -> NDArray[np.int64]:

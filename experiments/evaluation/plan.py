@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.index import PairIndex
+from datasets.sources import has_split
 from experiments.evaluation.options import EvaluateOptions, output_folder, resamples_for, suite_file
 from experiments.robustness.plan import applicable, check_patches
 from experiments.robustness.plan import make_plan as plan_passes
@@ -107,7 +108,7 @@ def _unchanged_only() -> Suite:
 def _training_pairs(options: EvaluateOptions, record: RunRecord, test: PairIndex) -> tuple[PairIndex | None, list[str]]:
     """Return the training pairs beside the test pairs, or a note that they are not there."""
     split = record.config.data.splits.train
-    if not (test.root / split).is_dir():
+    if not has_split(test, split):
         return None, [f"no baselines: {test.root} has no split {split} to fit them on"]
     return load_index(record, options.data.root, split, options.exclude), []
 
