@@ -26,6 +26,7 @@ from experiments.runs import load_index, read_runs
 from experiments.statistics import Comparison, paired_bootstrap
 from utils.config import parse_config
 from utils.errors import ConfigError, run_script
+from utils.processes import refuse_several
 from utils.run_directory import LOGITS_FILE
 
 MARKER = "made_by_demo.txt"
@@ -210,6 +211,7 @@ class DemoOptions:
 
 def main(argv: list[str]) -> None:
     """Parse the command line and run the demo."""
+    refuse_several("python -m experiments.demo")
     options, _ = parse_config(DemoOptions, argv, program="python -m experiments.demo", flags={})
     demo(Path(options.dir), PlatesConfig(photos=options.photos, seed=options.seed))
 

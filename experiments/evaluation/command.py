@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ from accelerate import Accelerator
 from experiments.baselines.rows import baseline_rows
 from experiments.evaluation.comparisons import compare_runs, compare_series
 from experiments.evaluation.notes import passes_line
-from experiments.evaluation.one_run import RunResult, evaluate_run
+from experiments.evaluation.one_run import RunResult, compute_run, write_run
 from experiments.evaluation.options import RESULTS_FILE, EvaluateOptions
 from experiments.evaluation.page import REPORT_FILE, VIEWS_FILE, console_text, write_pages
 from experiments.evaluation.plan import Plan, make_plan
 from experiments.evaluation.statistics import over_runs
 from experiments.robustness.picture import save_transformed_views
 from experiments.statistics import minimum_detectable_difference
+from utils.checkpoints import WEIGHTS_FILE
 from utils.config import parse_config
 from utils.devices import make_accelerator
-from utils.files import whole_folder, write_text
+from utils.files import sha256, whole_folder, write_text
+from utils.processes import refuse_disagreement, refuse_several
 from utils.run_directory import describe_environment
+from utils.watch import watched
 
 SCRIPT = "evaluate.py"
 FLAGS = {"dry_run": "Print what would be computed, and exit."}
@@ -34,10 +37,13 @@ def evaluate_command(argv: list[str]) -> None:
     """Parse the command line of ``evaluate.py`` and run it."""
     options, flags = parse_config(EvaluateOptions, argv, program=SCRIPT, flags=FLAGS)
     if flags["dry_run"]:
+        refuse_several(f"{SCRIPT} --dry_run")
         print("\n".join(plan_lines(make_plan(options))))
         return
     started = time.perf_counter()
     document = evaluate_runs(options)
+    if not document:
+        return  # another process writes
     print(f"\n{console_text(document)}\n")
     print(f"{time.perf_counter() - started:.0f} seconds\nreport: {Path(document['folder']) / REPORT_FILE}")
 
@@ -46,9 +52,10 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
     """Score finished runs under the conditions of a suite and write tables, pictures, predictions and ``results.json``.
 
     The folder appears whole, under its final name, when everything is written. Only notes and progress are printed.
+    Several processes share the pairs; the main one scores, prints and writes.
 
     Returns:
-        The content of ``results.json``, and ``folder``, where it was written.
+        The content of ``results.json``, and ``folder``, where it was written; nothing but in the main process.
 
     Raises:
         ConfigError: an option, a suite, a device or the output folder cannot be used.
@@ -56,6 +63,16 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
     """
     plan = make_plan(options)
     accelerator = _accelerator(plan)
+    with watched(accelerator, "Start the evaluation again"):
+        _refuse_disagreement(plan, accelerator)
+        if accelerator.is_main_process:
+            return _evaluate(plan, accelerator)
+        for record, index in zip(plan.records, plan.indices, strict=True):
+            compute_run(plan, record, index, accelerator)
+    return {}
+
+
+def _evaluate(plan: Plan, accelerator: Accelerator) -> dict[str, Any]:
     for note in plan.notes:
         print(f"note: {note}")
     with whole_folder(plan.folder) as folder:
@@ -63,7 +80,9 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
         results: dict[str, RunResult] = {}
         for number, (record, index) in enumerate(zip(plan.records, plan.indices, strict=True), start=1):
             print(f"{record.name} ({number} of {len(plan.records)})", flush=True)
-            results[record.name] = evaluate_run(plan, record, index, accelerator, folder / record.name)
+            outcome = compute_run(plan, record, index, accelerator)
+            specs = plan.designs[number - 1].specs
+            results[record.name] = write_run(plan, record, index, specs, outcome, folder / record.name)
             entry = results[record.name].entry
             for note in entry["notes"]:
                 print(f"note: {note}")
@@ -73,6 +92,17 @@ def evaluate_runs(options: EvaluateOptions) -> dict[str, Any]:
         write_pages(document, folder)
         write_text(folder / RESULTS_FILE, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     return document | {"folder": str(plan.folder)}
+
+
+def _refuse_disagreement(plan: Plan, accelerator: Accelerator) -> None:
+    """Raise a ``ConfigError`` in every process where they evaluate other runs, pairs or conditions."""
+    if accelerator.num_processes == 1:
+        return  # nothing is hashed
+    facts: dict[str, str | Mapping[str, Any]] = {"options": asdict(plan.options)}
+    facts["conditions of the suite"] = str((plan.suite.conditions, plan.suite.seeds, plan.suite.letterbox))
+    facts["set of pairs"] = " ".join(index.fingerprint() for index in plan.indices)
+    facts["weights of the runs"] = " ".join(sha256(record.path / WEIGHTS_FILE) for record in plan.records)
+    refuse_disagreement(accelerator, facts, may_differ=("run", "out", "data.root", "data.workers", "overwrite"))
 
 
 def plan_lines(plan: Plan) -> list[str]:

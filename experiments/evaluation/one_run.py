@@ -18,6 +18,7 @@ from experiments.outcome import seeded_predictions_csv
 from experiments.robustness.run import SuiteOutcome, run_suite
 from experiments.robustness.suite import IDENTITY, Condition
 from experiments.runs import RunRecord
+from utils.batch import ViewSpec
 from utils.files import write_text
 from utils.metrics import SCORE_NAMES, predicted_classes
 from utils.run_directory import LOGITS_FILE
@@ -33,29 +34,40 @@ class RunResult:
     contender: Contender
 
 
-def evaluate_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Accelerator, folder: Path) -> RunResult:
-    """Score a run under every condition that applies to it, and write predictions and the analysis of unchanged pairs.
+def compute_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Accelerator) -> SuiteOutcome:
+    """Compute a run's logits under every condition that applies to it; every process takes part.
 
     Args:
         plan: what is evaluated.
         record: the run.
         index: the pairs as the run sees them.
         accelerator: where the model computes.
-        folder: ``<folder>/<condition>/predictions.csv`` and ``<folder>/analysis/`` are written.
     """
-    options = plan.options
-    model = record.load_model(accelerator.device)
-    outcome = run_suite(
+    return run_suite(
         record,
-        model,
+        record.load_model(accelerator.device),
         index,
         plan.suite,
         accelerator,
-        batch_size=options.batch_size,
-        workers=options.data.workers,
+        batch_size=plan.options.batch_size,
+        workers=plan.options.data.workers,
     )
-    sides = {view: spec.size for view, spec in model.view_specs.items()}
-    del model  # the next one needs its memory
+
+
+def write_run(
+    plan: Plan, record: RunRecord, index: PairIndex, specs: Mapping[str, ViewSpec], outcome: SuiteOutcome, folder: Path
+) -> RunResult:
+    """Score a run under every condition, and write predictions and the analysis of unchanged pairs.
+
+    Args:
+        plan: what is evaluated.
+        record: the run.
+        index: the pairs as the run sees them.
+        specs: what the run's model asks of each view.
+        outcome: what ``compute_run`` gave.
+        folder: ``<folder>/<condition>/predictions.csv`` and ``<folder>/analysis/`` are written.
+    """
+    sides = {view: spec.size for view, spec in specs.items()}
     scored = score_conditions(
         index.label, outcome.logits, index.group, index.classes.ambiguous_indices, resamples=plan.resamples
     )

@@ -14,6 +14,7 @@ from experiments.runs import RunRecord, load_index, read_runs
 from utils.config import parse_config
 from utils.devices import resolve_device
 from utils.files import whole_folder
+from utils.processes import refuse_several
 
 FLAGS = {"overwrite": "Replace the explanations that the folder holds."}
 
@@ -25,6 +26,7 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
         ConfigError: options that cannot be used.
         DataError: runs or data that cannot be used, or a selection that holds no pair.
     """
+    refuse_several("explain.py")
     options, flags = parse_config(ExplainOptions, argv, program="explain.py", flags=FLAGS)
     records = read_runs(options.run)
     folder = output_folder(options, flags["overwrite"])

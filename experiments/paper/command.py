@@ -25,6 +25,7 @@ from utils.config import parse_config
 from utils.devices import resolve_device
 from utils.errors import ConfigError, InterruptedRunError, RunError, UserError, nearest
 from utils.files import write_text
+from utils.processes import refuse_several
 
 PROGRAM = "python -m experiments.paper"
 FLAGS = {
@@ -35,6 +36,7 @@ FLAGS = {
 
 def paper_command(argv: list[str]) -> None:
     """Parse the command line and do what it asks."""
+    refuse_several(PROGRAM)
     options, flags = parse_config(PaperOptions, argv, program=PROGRAM, flags=FLAGS)
     if flags["dry_run"] and flags["report_only"]:
         raise ConfigError("--dry_run and --report_only exclude each other: the first writes nothing")

@@ -1,7 +1,8 @@
 """A suite of conditions over a finished run, each distinct module input computed once.
 
 The two modules meet in the head alone, so f(roi) is the same in every condition that changes only extra_roi. Per batch,
-the features of every distinct input are computed, then every condition costs one pass of the head.
+the features of every distinct input are computed, then every condition costs one pass of the head. Several processes
+share the pairs; each pair is computed once.
 """
 
 import os
@@ -28,7 +29,6 @@ from experiments.robustness.suite import Condition, Suite
 from experiments.runs import RunRecord
 from utils.batch import Batch, ViewSpec, normalise
 from utils.data_sections import DataConfig
-from utils.errors import ConfigError
 from utils.sections import evaluation_batch_size
 
 
@@ -75,19 +75,14 @@ def run_suite(
         model: the run's model, on the accelerator's device.
         index: the pairs (``experiments.runs.load_index``).
         suite: the conditions.
-        accelerator: device and precision; one process.
+        accelerator: device, precision and processes; every process gets the whole outcome.
         batch_size: pairs per pass; None takes the run's.
         workers: loader processes; None takes the run's.
 
     Raises:
-        ConfigError: no condition applies, a patch is larger than the pictures, or there are several processes.
+        ConfigError: no condition applies, or a patch is larger than the pictures.
         DataError: a picture cannot be read.
     """
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            f"a suite runs in one process, but {accelerator.num_processes} were started; start the script without "
-            f"accelerate launch or torchrun"
-        )
     sides = {view: spec.size for view, spec in model.view_specs.items()}
     conditions, not_applicable = applicable(suite, list(model.backbones))
     notes = check_patches(conditions, index, sides, suite.letterbox)
@@ -118,7 +113,7 @@ def suite_loader(
     batch_size: int | None = None,
     workers: int | Literal["auto"] | None = None,
 ) -> PairLoader:
-    """Return the pairs in order, without augmentation, in the run's own letterbox or the released one."""
+    """Return this process's share of the pairs, not augmented, in the run's own letterbox or the released one."""
     config = record.config
     setting = config.data.workers if workers is None else workers
     return evaluation_loader(
@@ -126,6 +121,8 @@ def suite_loader(
         batch_size=batch_size or evaluation_batch_size(config.train, config.eval),
         workers=resolve_workers(setting, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
         device_type=accelerator.device.type,
+        world_size=accelerator.num_processes,
+        rank=accelerator.process_index,
     )
 
 
@@ -175,8 +172,9 @@ def _compute(
     model.eval()
     device = accelerator.device
     logits = {name: torch.zeros(len(uses), len(index), n_outputs, device=device) for name, uses in plan.uses.items()}
-    kept_sums: dict[tuple[str, Source], float] = {}
-    with tqdm(total=len(index), desc=suite.name, unit="pair", leave=False, disable=None) as bar:
+    kept_sums = {(view, source): 0.0 for view, sources in plan.sources.items() for source in sources}
+    hidden = None if accelerator.is_main_process else True
+    with tqdm(total=len(index), desc=suite.name, unit="pair", leave=False, disable=hidden) as bar:
         for batch in loader:
             rows = batch.index.to(device, non_blocking=True)
             features: dict[tuple[str, Source], Tensor] = {}
@@ -185,14 +183,26 @@ def _compute(
                     view = pictures.view
                     for source in plan.sources[view]:
                         pixels, kept = perturb(source, pictures)
-                        kept_sums[view, source] = kept_sums.get((view, source), 0.0) + float(kept.double().sum())
+                        kept_sums[view, source] += float(kept.double().sum())
                         features[view, source] = model.backbones[view](normalise(pixels, model.view_specs[view]))
                 for name, uses in plan.uses.items():
                     for place, use in enumerate(uses):
                         fused = model.fuse({view: features[view, source] for view, source in use.items()})
                         logits[name][place, rows] = fused.float()
-            bar.update(len(batch))
-    return logits, kept_sums
+            bar.update(len(batch) * accelerator.num_processes)
+    return _gathered(logits, kept_sums, accelerator)
+
+
+def _gathered(
+    logits: dict[str, Tensor], kept_sums: dict[tuple[str, Source], float], accelerator: Accelerator
+) -> tuple[dict[str, Tensor], dict[tuple[str, Source], float]]:
+    """Add up what the processes computed; the logits of a pair are zeros in all but one."""
+    if accelerator.num_processes == 1:
+        return logits, kept_sums
+    for name in logits:
+        logits[name] = accelerator.reduce(logits[name], reduction="sum")
+    sums = torch.tensor(list(kept_sums.values()), dtype=torch.float64, device=accelerator.device)
+    return logits, dict(zip(kept_sums, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
 
 
 def _mean_kept(

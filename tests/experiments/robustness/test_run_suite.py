@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -253,13 +252,6 @@ def test_pictures_too_narrow_for_two_patches_are_counted(
     assert outcome.notes == (
         "big: 3 of 20 roi pictures hold fewer than two patches of 16 pixels and are left as they are",
     )
-
-
-def test_several_processes_are_refused(two_views: tuple[RunRecord, Model]) -> None:
-    record, model = two_views
-    several = cast(Accelerator, SimpleNamespace(num_processes=2))
-    with pytest.raises(ConfigError, match="a suite runs in one process, but 2 were started"):
-        run_suite(record, model, load_index(record), suite("paper"), several)
 
 
 @pytest.mark.parametrize("name", ["paper", "as_run", "severity"])
