@@ -3,18 +3,19 @@
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Self, cast
 
 import timm
-import torch
 from safetensors import SafetensorError
-from timm.layers import PatchEmbed
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from Off_the_shelfs.checkpointing import CountedOnce, check_grad_checkpointing, set_grad_checkpointing
 from Off_the_shelfs.config import BackboneConfig
+from Off_the_shelfs.pictures import check_input, data_config, native_size, one_line
 from Off_the_shelfs.weights import Weights, load_weights, published_file, read_weights
 from utils.batch import Interpolation, ViewName, ViewSpec
+from utils.compilation import compile_errors
 from utils.errors import ConfigError, nearest
 
 Normalise = Literal["backbone", "none"]
@@ -32,6 +33,7 @@ class Backbone(nn.Module):
             stochastic depth stand still too.
         source: where the weights came from.
         notes: what a user should know about the weights, such as keys that were let pass.
+        wants_compile: whether ``ViewClassifier.compile_backbones`` compiles it.
     """
 
     def __init__(self, model: nn.Module, config: BackboneConfig, image_size: int) -> None:
@@ -42,6 +44,9 @@ class Backbone(nn.Module):
         self.image_size = image_size
         self.source = "random"
         self.notes: list[str] = []
+        self.wants_compile = config.compile is True
+        self._saves_memory = config.grad_checkpointing
+        self._counted_once: CountedOnce | None = None
         self.num_features = _feature_count(model, config.features)
         if config.frozen:
             model.requires_grad_(requires_grad=False)
@@ -49,11 +54,24 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features B×D of normalised pictures B×3×S×S."""
-        return cast(Tensor, self.model(x))
+        with compile_errors(self), self._passing():
+            return cast(Tensor, self.model(x))
+
+    def _passing(self) -> AbstractContextManager[None]:
+        if not (self._saves_memory and self.training):
+            return nullcontext()
+        if self._counted_once is None:  # not before, since BatchNorm layers may be exchanged on the way to the device
+            self._counted_once = CountedOnce(self.model)
+        return self._counted_once.first_pass()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode as ``nn.Module.train`` does; a frozen module stays in eval mode."""
+        """Set the mode as ``nn.Module.train`` does; a frozen module stays in eval mode.
+
+        Activations are dropped and computed again in training alone: hooks of an explanation would be called twice.
+        """
         super().train(mode and not self.frozen)
+        if self._saves_memory:
+            set_grad_checkpointing(self.model, wanted=self.training)
         return self
 
     def view_spec(self, image_size: int | None = None, normalise: Normalise = "backbone") -> ViewSpec:
@@ -62,10 +80,10 @@ class Backbone(nn.Module):
         ``image_size`` is the side in pixels, null for the one that the backbone was built for; ``normalise="none"``
         leaves pixels at 0..1. Raises ConfigError where the backbone cannot take a picture of that size.
         """
-        data = _data_config(self.model)
+        data = data_config(self.model)
         size = self.image_size if image_size is None else image_size
         if size != self.image_size:
-            _check_input(self, size)
+            check_input(self.model, self.name, self.num_features, size)
         red, green, blue = data["mean"] if normalise == "backbone" else (0.0, 0.0, 0.0)
         red_std, green_std, blue_std = data["std"] if normalise == "backbone" else (1.0, 1.0, 1.0)
         return ViewSpec(
@@ -88,8 +106,8 @@ def build_backbone(
         initialise: False leaves random weights, for when a checkpoint is about to be loaded.
 
     Raises:
-        ConfigError: unknown name (nearest names suggested), a size or a rate that the model does not take, weights
-            that cannot be had, read or matched.
+        ConfigError: unknown name (nearest names suggested), a size, a rate or checkpointing that the model does not
+            take, weights that cannot be had, read or matched.
     """
     _check_config(config)
     if image_size is not None and image_size < 1:
@@ -97,8 +115,10 @@ def build_backbone(
     from_hub = initialise and config.pretrained and config.weights is None
     model = _create(config, image_size, from_hub=from_hub)
     classifier = _drop_classifier(model, config) if config.features == "pooled" else {}
-    backbone = Backbone(model, config, _native_size(model) if image_size is None else image_size)
-    _check_input(backbone, backbone.image_size)
+    if config.grad_checkpointing:
+        check_grad_checkpointing(model, config.name)
+    backbone = Backbone(model, config, native_size(model) if image_size is None else image_size)
+    check_input(model, config.name, backbone.num_features, backbone.image_size)
     if from_hub:
         backbone.source = f"timm {config.name}"
     elif initialise and config.weights is not None:
@@ -176,14 +196,14 @@ def _call_factory(name: str, arguments: dict[str, Any]) -> nn.Module:
 def _creation_problem(name: str, image_size: int | None, error: Exception, *, from_hub: bool) -> str:
     if from_hub:
         return (
-            f"the published weights of backbone '{name}' could not be loaded ({_one_line(error)}); "
+            f"the published weights of backbone '{name}' could not be loaded ({one_line(error)}); "
             "set weights: PATH to a local file, or pretrained: false"
         )
     if image_size is not None:
         return (
-            f"backbone '{name}' cannot be built for pictures of {image_size} px ({_one_line(error)}); change image_size"
+            f"backbone '{name}' cannot be built for pictures of {image_size} px ({one_line(error)}); change image_size"
         )
-    return f"backbone '{name}' cannot be built: {_one_line(error)}"
+    return f"backbone '{name}' cannot be built: {one_line(error)}"
 
 
 def _drop_classifier(model: nn.Module, config: BackboneConfig) -> dict[str, Tensor]:
@@ -208,66 +228,6 @@ def _feature_count(model: nn.Module, features: Literal["pooled", "logits"]) -> i
     return classes
 
 
-def _data_config(model: nn.Module) -> dict[str, Any]:
-    resolve = cast(Callable[[nn.Module], dict[str, Any]], timm.data.resolve_model_data_config)
-    return resolve(model)
-
-
-def _native_size(model: nn.Module) -> int:
-    return int(_data_config(model)["input_size"][-1])
-
-
-def _check_input(backbone: Backbone, size: int) -> None:
-    """Refuse sides in pixels that the model cannot take, and models that give no feature vector.
-
-    Patches that do not divide the side would silently lose its last rows and columns. Everything else is found by a
-    forward pass over shapes alone (meta tensors), in which nothing is computed.
-    """
-    name, model = backbone.name, backbone.model
-    own = f"its own size is {_native_size(model)}"
-    embedding = next((part for part in model.modules() if isinstance(part, PatchEmbed)), None)
-    patch = int(embedding.patch_size[0]) if embedding is not None else 1
-    if size % patch:
-        near = " or ".join(str(side) for side in (size // patch * patch, (size // patch + 1) * patch) if side > 0)
-        raise ConfigError(
-            f"backbone '{name}' cannot take pictures of {size} px: image_size must be a multiple of its patch, "
-            f"{patch} px, such as {near}; {own}"
-        )
-    try:
-        shape = _output_shape(model, size)
-    except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
-        raise ConfigError(
-            f"backbone '{name}' cannot take pictures of {size} px ({_one_line(error)}); {own}: "
-            "leave image_size empty, or take another one"
-        ) from error
-    if shape not in (None, (2, backbone.num_features)):
-        raise ConfigError(
-            f"backbone '{name}' gives features of shape {shape} where one vector of {backbone.num_features} numbers "
-            "a picture is needed; choose a classification model"
-        )
-
-
-def _output_shape(model: nn.Module, size: int) -> tuple[int, ...] | None:
-    """Return the shape of the output for two pictures, null where the model cannot run on shapes alone."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    shapes = {key: torch.empty_like(tensor, device="meta") for key, tensor in tensors.items()}
-    mode = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            output = functional_call(model, shapes, (torch.empty(2, 3, size, size, device="meta"),))
-    except NotImplementedError:
-        return None
-    except RuntimeError as error:
-        # Tensors that are neither parameters nor buffers stay on the CPU, and the two do not mix.
-        if "meta" in str(error):
-            return None
-        raise
-    finally:
-        model.train(mode)
-    return tuple(output.shape) if isinstance(output, Tensor) else ()
-
-
 def _filtered(weights: Weights, backbone: Backbone, classifier: dict[str, Tensor]) -> dict[str, Tensor]:
     """Apply the model family's own conversion: renamed keys, resized position embeddings, other layouts."""
     own, tensors = backbone.model.state_dict(), weights.tensors
@@ -288,9 +248,5 @@ def _filtered(weights: Weights, backbone: Backbone, classifier: dict[str, Tensor
     except (LookupError, ValueError, RuntimeError, AttributeError, AssertionError, TypeError) as error:
         raise ConfigError(
             f"weights '{weights.source}' are not in a layout of {backbone.name} "
-            f"({type(error).__name__}: {_one_line(error)})"
+            f"({type(error).__name__}: {one_line(error)})"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

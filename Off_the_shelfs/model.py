@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.config import OffTheShelfModelConfig, OneViewDataConfig
 from utils.batch import Batch, ViewName, ViewSpec, prepare_views
+from utils.compilation import compile_in_place
 from utils.errors import ConfigError
 
 
@@ -47,6 +48,16 @@ class ViewClassifier(nn.Module):
     def forward(self, views: dict[str, Tensor]) -> Tensor:
         """Return the logits B×C from normalised pictures B×3×S×S by view name."""
         return self.fuse(self.features(views))
+
+    def compile_backbones(self) -> None:
+        """Compile the backbones whose configuration asks for it, in place; call it once they lie on their device.
+
+        Nothing is compiled before the first batch. Hooks inside a compiled backbone are not called, so a model that is
+        to be explained is left alone.
+        """
+        for name, part in self.named_children():
+            if isinstance(part, Backbone) and part.wants_compile:
+                compile_in_place(part.model, f"model.{name}.compile")
 
     def parameter_counts(self) -> dict[str, int]:
         """Return the number of parameters of each module, their ``total`` and how many of them are ``trainable``.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -88,10 +89,17 @@ def mirror(pixels: Tensor, flip: Tensor) -> Tensor:
 
 def normalise(pixels: Tensor, spec: ViewSpec) -> Tensor:
     """Turn uint8 B×3×H×W into float32 with zero mean and unit deviation under the backbone's statistics."""
-    mean = torch.tensor(spec.mean, device=pixels.device).mul_(255.0)[:, None, None]
-    std = torch.tensor(spec.std, device=pixels.device).mul_(255.0)[:, None, None]
-    normalised = (pixels.to(torch.float32) - mean) / std
+    mean, std = _statistics(spec, pixels.device)
+    normalised = pixels.to(torch.float32, copy=True).sub_(mean).div_(std)
     return normalised.contiguous(memory_format=image_memory_format(pixels.device))
+
+
+@lru_cache(maxsize=64)
+def _statistics(spec: ViewSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation in 0..255 as 3×1×1; a fresh copy at each batch would wait for a GPU."""
+    with torch.inference_mode(mode=False):  # kept for training, whoever asks first
+        mean, std = (torch.tensor(values, device=device).mul_(255.0) for values in (spec.mean, spec.std))
+        return mean[:, None, None], std[:, None, None]
 
 
 def image_memory_format(device: torch.device) -> torch.memory_format:
