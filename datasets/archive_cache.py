@@ -128,7 +128,7 @@ class ScanCache:
             photos = {stem: KeptPhoto(*fields) for stem, fields in kept["photos"].items()}
             if kept["manifest_sha256"] != sha256(self.manifest):
                 raise DataError(f"{self.manifest} is not the file that was written")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read ({error.strerror})") from None

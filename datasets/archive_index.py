@@ -148,9 +148,9 @@ def _scan(
     if problems:
         raise DataError(problem_list(f"archive {archive.root}, split {cache.split}", problems))
     if todo:
-        which = "" if len(todo) == len(photos) else f" of {len(photos)}, the new and changed ones,"
+        which = "photos" if len(todo) == len(photos) else f"of {len(photos)} photos, the new and changed ones,"
         seconds = time.perf_counter() - started
-        notes.append(f"{cache.split}: scanned {len(todo)} photos{which} in {seconds:.1f} s; {where}")
+        notes.append(f"{cache.split}: scanned {len(todo)} {which} in {seconds:.1f} s; {where}")
     return [entry_of(row) for row in rows], manifest
 
 

@@ -86,7 +86,7 @@ def test_batches_are_those_of_the_tree(
     order = np.random.default_rng(0).permutation(len(indices[0])).tolist()
     for views in (specs, specs | {"photo": specs["roi"]}, {"roi": specs["roi"]}):
         for training in (True, False):
-            items = [(epoch, row) for epoch in (0, 3) for row in order]
+            items = [(row % 3, row) for row in order]
             a, b = (PairDataset(i, views, data, training=training, seed=5).__getitems__(items) for i in indices)
             for name in views:
                 assert torch.equal(a.views[name], b.views[name]), name
