@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.kinds import Config
+from experiments.loading import Splits
 from experiments.progress import Progress
-from experiments.setup import Setup, Splits
+from experiments.setup import Setup
 from utils.checkpoints import (
     AVERAGE_FILE,
     WEIGHTS_FILE,

@@ -7,8 +7,9 @@ import numpy as np
 from datasets.index import PairIndex
 from experiments.figures import save_batch_mosaic
 from experiments.kinds import Config, Kind
+from experiments.loading import load_splits
 from experiments.settle import start
-from experiments.setup import Setup, build_setup, load_splits
+from experiments.setup import Setup, build_setup
 from experiments.statistics import minimum_detectable_difference
 from utils.batch import prepare_views
 from utils.errors import ConfigError

@@ -1,5 +1,6 @@
 """One run: train, score, record."""
 
+import dataclasses
 import signal
 import time
 from pathlib import Path
@@ -7,25 +8,30 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.utils import broadcast
 from tqdm import tqdm
 
-from experiments.continuation import refuse_other_configuration, refuse_other_data, restore, save
+from experiments.continuation import HARMLESS, refuse_other_configuration, refuse_other_data, restore, save
 from experiments.kinds import Config, Kind
+from experiments.loading import load_splits, loader_for
+from experiments.micro_batch import memory_explained, pairs_at_once
 from experiments.outcome import score, write_outcome
 from experiments.progress import Progress
 from experiments.settle import start
-from experiments.setup import Setup, build_setup, load_splits, loader_for
+from experiments.setup import Setup, build_setup
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
 from utils.config import to_yaml
 from utils.engine import Meter, agree, compute_logits, train_one_epoch
 from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
+from utils.processes import refuse_disagreement
 from utils.recalibration import recalibrate
 from utils.run_directory import RunDirectory, describe_environment
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag, stop_on_signals
 from utils.transfer import on_device
+from utils.watch import watched
 
 
 def fit(kind: Kind, config: Config) -> dict[str, Any]:
@@ -36,15 +42,22 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
 
     Raises:
         UserError: the configuration or the data cannot be used; nothing is written then.
-        RunError: the loss is not finite any more.
+        RunError: the loss is not finite any more, memory ran out, or another process of the run is gone.
         InterruptedRunError: a signal stopped the run after its checkpoint.
     """
     accelerator, config = start(config)
     assert config.run.dir is not None
     run = RunDirectory(Path(config.run.dir))
+    with watched(accelerator, f"Continue with the same command and --run.dir {run.path} --run.resume auto"):
+        return _fit(kind, config, run, accelerator)
+
+
+def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator) -> dict[str, Any]:
     if config.run.resume == "never":
         run.refuse_unless_empty()
     splits = load_splits(config.data, config.train.seed)
+    facts = {"configuration": dataclasses.asdict(config)} | {f"{k} pairs": v for k, v in splits.fingerprint.items()}
+    refuse_disagreement(accelerator, facts, may_differ=HARMLESS)
     if run.finished:
         refuse_other_configuration(run, config)
         refuse_other_data(run, config, run.read_metrics(), splits)
@@ -65,7 +78,9 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
             run.start(to_yaml(config), environment | {"weights": weights})
     accelerator.wait_for_everyone()
     with stop_on_signals() as stop:
-        _train(run, config, setup, progress, stop)
+        pairs = pairs_at_once(config.train, accelerator.num_processes)
+        with memory_explained(accelerator, "train.micro_batch", pairs):
+            _train(run, config, setup, progress, stop)
     metrics = _finish(kind, run, config, setup, progress)
     run.close()
     return metrics
@@ -173,15 +188,17 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
         def on_batch(pairs: int) -> None:
             bar.update(pairs)
 
-        return compute_logits(
-            setup.scored_model,
-            loader,
-            setup.model.prepare,
-            accelerator,
-            n_pairs=len(index),
-            n_classes=len(index.classes),
-            on_batch=on_batch,
-        )
+        batch_size = evaluation_batch_size(config.train, config.eval)
+        with memory_explained(accelerator, "eval.batch_size", batch_size):
+            return compute_logits(
+                setup.scored_model,
+                loader,
+                setup.model.prepare,
+                accelerator,
+                n_pairs=len(index),
+                n_classes=len(index.classes),
+                on_batch=on_batch,
+            )
 
 
 def _record_epoch(run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> None:

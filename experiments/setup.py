@@ -1,10 +1,8 @@
-"""From a configuration to data, model and loaders."""
+"""From a configuration and its pairs to a model that is ready to train."""
 
-import math
-import os
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -13,45 +11,20 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
-from datasets.index import PairIndex
-from datasets.loaders import StepSampler, evaluation_loader, resolve_workers, training_loader
+from datasets.loaders import StepSampler, training_loader
 from datasets.pairs import PairDataset
-from datasets.splits import inverse_class_weights, split_by_group
+from datasets.splits import inverse_class_weights
 from experiments.kinds import Config, Kind, Model
-from utils.batch import Batch, ViewSpec, image_memory_format
-from utils.data_sections import DataConfig
+from experiments.loading import Splits, loader_workers
+from experiments.micro_batch import fewest_pairs, largest_micro_batch, largest_share, micro_batch_note
+from utils.batch import Batch, image_memory_format
 from utils.engine import Training
 from utils.errors import ConfigError
 from utils.optimisers import make_optimizer
+from utils.processes import convert_sync_batchnorm
 from utils.schedule import make_schedule
-from utils.sections import TrainConfig, evaluation_batch_size
+from utils.sections import TrainConfig
 from utils.seeding import seed_everything
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The pairs of a run."""
-
-    train: PairIndex
-    validation: PairIndex | None
-    test: PairIndex
-
-    @property
-    def fingerprint(self) -> dict[str, str]:
-        """Hashes that change when a pair is added, lost or altered."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: index.fingerprint() for name, index in parts.items() if index is not None}
-
-
-def load_splits(data: DataConfig, seed: int) -> Splits:
-    """Read and check the index of both splits; cut the validation part off train, by group."""
-    root = Path(data.root)
-    train = PairIndex.from_tree(root, data.splits.train, exclude=data.exclude, require_every_class=True)
-    test = PairIndex.from_tree(root, data.splits.test, exclude=data.exclude)
-    if data.validation_fraction == 0:
-        return Splits(train, None, test)
-    kept, held_out = split_by_group(train, data.validation_fraction, seed)
-    return Splits(kept, held_out, test)
 
 
 @dataclass
@@ -99,18 +72,30 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         world_size=accelerator.num_processes,
         rank=accelerator.process_index,
     )
+    training, average = _prepare(train, model, splits, sampler, accelerator)
+    notes = _notes(splits, model)
+    if train.micro_batch == "auto":
+        notes.append(_fit_micro_batch(training, model, sampler, len(splits.train.classes)))
+        train = dataclasses.replace(train, micro_batch=sampler.micro_batch)
+        config = dataclasses.replace(config, train=train)
     _refuse_single_pairs(model, sampler)
     loader = training_loader(
         dataset, sampler, workers=loader_workers(config, splits.train), device_type=accelerator.device.type
     )
-    training, average = _prepare(train, model, splits, sampler, accelerator)
-    return Setup(config, model, training, sampler, loader, average, splits, _notes(splits, model))
+    return Setup(config, model, training, sampler, loader, average, splits, notes)
+
+
+def _fit_micro_batch(training: Training, model: Model, sampler: StepSampler, n_classes: int) -> str:
+    """Let the sampler deal out what fits into memory; return what a user should know of it."""
+    share, fewest = largest_share(sampler), fewest_pairs(model, sampler)
+    pairs = largest_micro_batch(training, model.view_specs, n_classes, share, at_least=fewest)
+    sampler.micro_batch = pairs
+    return micro_batch_note(pairs, share, at_least=fewest, processes=sampler.world_size)
 
 
 def _refuse_single_pairs(model: nn.Module, sampler: StepSampler) -> None:
     """Refuse micro-batches of one pair for networks whose BatchNorm would divide by its variance, which is zero."""
-    smallest = min(math.ceil(pairs / sampler.world_size) for step in sampler.plan_sizes() for pairs in step)
-    if smallest == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if sampler.smallest_part == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError(
             f"train.batch_size {sampler.batch_size} (micro_batch {sampler.micro_batch}) with {len(sampler.labels)} "
             f"training pairs leaves one pair alone in a batch, on which BatchNorm cannot train; use another batch size"
@@ -120,10 +105,13 @@ def _refuse_single_pairs(model: nn.Module, sampler: StepSampler) -> None:
 def _prepare(
     train: TrainConfig, model: Model, splits: Splits, sampler: StepSampler, accelerator: Accelerator
 ) -> tuple[Training, ModelEmaV3 | None]:
+    if train.sync_batchnorm:
+        convert_sync_batchnorm(model, accelerator)
     optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head)
     model.to(accelerator.device)
     model.to(memory_format=image_memory_format(accelerator.device))
     average = ModelEmaV3(model, decay=train.ema_decay, use_warmup=True) if train.ema_decay is not None else None
+    model.compile_backbones()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     weights = None
     if train.class_weights == "inverse":
@@ -145,11 +133,6 @@ def _prepare(
     return training, average
 
 
-def loader_workers(config: Config, index: PairIndex) -> int:
-    """Return the loader processes that serve a split in each of this machine's training processes."""
-    return resolve_workers(config.data.workers, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
 def _notes(splits: Splits, model: Model) -> list[str]:
     notes = [*splits.train.notes, *splits.test.notes]
     notes += [note for backbone in model.backbones.values() for note in backbone.notes]
@@ -162,23 +145,3 @@ def unique_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
     for module in modules:
         seen.setdefault(id(module), module)
     return list(seen.values())
-
-
-def loader_for(
-    index: PairIndex,
-    specs: dict[str, ViewSpec],
-    config: Config,
-    accelerator: Accelerator,
-    *,
-    every_process: bool = False,
-) -> DataLoader[Batch]:
-    """Return this process's share of a split, or all of it in every process; in order, without augmentation."""
-    dataset = PairDataset(index, specs, config.data, training=False, seed=config.train.seed)
-    return evaluation_loader(
-        dataset,
-        batch_size=evaluation_batch_size(config.train, config.eval),
-        workers=loader_workers(config, index),
-        device_type=accelerator.device.type,
-        world_size=1 if every_process else accelerator.num_processes,
-        rank=0 if every_process else accelerator.process_index,
-    )

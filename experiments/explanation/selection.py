@@ -10,8 +10,8 @@ from scipy.special import softmax
 from datasets.index import PairIndex
 from experiments.explanation.gallery import Section
 from experiments.explanation.options import ExplainOptions
+from experiments.loading import loader_for
 from experiments.runs import RunRecord
-from experiments.setup import loader_for
 from experiments.statistics import mcnemar
 from utils.devices import make_accelerator
 from utils.engine import compute_logits

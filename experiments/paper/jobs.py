@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.kinds import Config
+from experiments.loading import Splits, load_splits
 from experiments.paper.evaluated import read_evaluation
 from experiments.paper.grid import PlannedRun
 from experiments.paper.published import Published
-from experiments.setup import Splits, load_splits
 from utils.errors import ConfigError
 from utils.run_directory import RunDirectory
 
