@@ -44,7 +44,7 @@ def _parser() -> _Parser:
     add(
         "--shard",
         metavar="K/N",
-        help="cut part K of N; auto: as torchrun, a SLURM array or srun say (default if they do)",
+        help="cut part K of N; auto, the default under torchrun, a SLURM array or srun: as they say",
     )
     add(
         "--workers", type=int, metavar="N", help="worker processes (default: all cores, shared with other local shards)"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from datasets.archive import PICTURE_FOLDER
 from datasets.check_archive import ArchiveCheck
 from datasets.check_tree import TreeCheck
 from datasets.preprocess import PreprocessOptions
@@ -23,6 +24,8 @@ def check(options: PreprocessOptions, say: Callable[[str], None] = print) -> Non
     """
     if options.src is None and options.dst is None:
         raise ConfigError("--check needs --src ARCHIVE, --dst ROOT, or both")
+    if options.dst is not None and (options.dst / PICTURE_FOLDER).is_dir():
+        raise DataError(f"--dst {options.dst} is an archive, not a tree of pairs; check it with --src {options.dst}")
     workers = options.workers or available_cores()
     problems: list[str] = []
     done: list[str] = []
