@@ -123,8 +123,10 @@ def load_index(
             f"--exclude leaves {len(record.classes) - len(further)} classes of {record.path}; keep two or more"
         )
     # Data that lack a class which is left out anyway are as good as data that have it.
-    declared = class_names_of(data, split, split_option="--data.split")
-    excluded = [name for name in [*data.exclude, *further] if name in declared]
+    excluded = [*data.exclude, *further]
+    if excluded:
+        declared = class_names_of(data, split, split_option="--data.split")
+        excluded = [name for name in excluded if name in declared]
     index = load_index_of(data, split, exclude=excluded, split_option="--data.split")
     index.notes[:0] = notes
     wanted = [name for name in record.classes if name not in further]
