@@ -3,6 +3,8 @@
 import dataclasses
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from utils.engine import Meter, agree, compute_logits, train_one_epoch
 from utils.errors import InterruptedRunError
 from utils.optimisers import largest_rates
 from utils.processes import refuse_disagreement
+from utils.profiling import SUMMARY_FILE, step_profiler
 from utils.recalibration import recalibrate
 from utils.run_directory import RunDirectory, describe_environment
 from utils.sections import evaluation_batch_size
@@ -77,13 +80,27 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
             weights = {view: backbone.source for view, backbone in setup.model.backbones.items()}
             run.start(to_yaml(config), environment | {"weights": weights})
     accelerator.wait_for_everyone()
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, _profiled(run, config, setup):
         pairs = pairs_at_once(config.train, accelerator.num_processes)
         with memory_explained(accelerator, "train.micro_batch", pairs):
             _train(run, config, setup, progress, stop)
     metrics = _finish(kind, run, config, setup, progress)
     run.close()
     return metrics
+
+
+@contextmanager
+def _profiled(run: RunDirectory, config: Config, setup: Setup) -> Iterator[None]:
+    """Record the first steps of the block where ``run.profile`` asks for it."""
+    accelerator = setup.training.accelerator
+    if not config.run.profile or not accelerator.is_main_process:
+        yield
+        return
+    folder = run.path / "profile"
+    with step_profiler(folder, config.run.profile, accelerator.device.type) as setup.training.on_step:
+        yield
+    setup.training.on_step = None
+    print(f"where a step goes: {folder / SUMMARY_FILE}")
 
 
 def _train(run: RunDirectory, config: Config, setup: Setup, progress: Progress, stop: StopFlag) -> None:
