@@ -48,13 +48,13 @@ class JointAugment:
             photo = picture.numpy()
         if self._moves:
             photo, mask = self._move(photo, mask, draws.generator(self.seed, epoch, "geometry", key))
-        return np.ascontiguousarray(photo), np.ascontiguousarray(mask)
+        return photo, mask
 
     def draw_flips(self, epoch: int, key: str, views: list[str]) -> list[bool]:
         """Draw left-right flips, one for each view: one draw for all of them, or one each (``flip_views``)."""
-        joint = self.config.flip_views == "joint"
-        purposes = ["flip" if joint else f"flip {view}" for view in views]
-        return [draws.uniform(self.seed, epoch, purpose, key) < self.config.flip for purpose in purposes]
+        if self.config.flip_views == "joint":
+            return [draws.uniform(self.seed, epoch, "flip", key) < self.config.flip] * len(views)
+        return [draws.uniform(self.seed, epoch, f"flip {view}", key) < self.config.flip for view in views]
 
     def draw_blank(self, epoch: int, key: str) -> str | None:
         """Draw the view that is blacked out whole: ``roi``, ``extra_roi`` or none."""

@@ -4,20 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from datasets.augment import JointAugment
+from datasets.blocks import BatchLayout
 from datasets.index import PairIndex
 from datasets.readers import StoredPair, open_reader
-from datasets.transforms import (
-    Mask,
-    Photo,
-    compose,
-    letterbox_box,
-    paint_bars,
-    resize_pair,
-)
+from datasets.transforms import Mask, channel_mask, compose, cut_into, letterbox_box, paint_bars, resize_pair
 from utils.batch import Batch, Interpolation, ViewSpec
 from utils.data_sections import DataConfig
 from utils.errors import ConfigError, nearest
@@ -26,6 +21,15 @@ PADDING_ROW = -1
 VIEWS = ("roi", "extra_roi", "photo")
 
 Item = tuple[int, int]
+
+
+class Canvases:
+    """One view's part of a batch, as arrays that share its memory."""
+
+    def __init__(self, batch: Batch, name: str) -> None:
+        self.pixels: NDArray[np.uint8] = batch.views[name].numpy()
+        self.content_box: NDArray[np.int16] = batch.content_box[name].numpy()
+        self.flip: NDArray[np.bool_] = batch.flip[name].numpy()
 
 
 class PairDataset(Dataset[Batch]):
@@ -54,6 +58,7 @@ class PairDataset(Dataset[Batch]):
                 raise ConfigError(f"'{name}' is not a view; allowed: {', '.join(VIEWS)}{nearest(name, VIEWS)}")
         self.index = index
         self.view_specs = dict(view_specs)
+        self.layout = BatchLayout({name: spec.size for name, spec in view_specs.items()})
         self.bars = data.bars
         self.training = training
         self._augment = JointAugment(data.augment, seed)
@@ -75,80 +80,62 @@ class PairDataset(Dataset[Batch]):
         Raises:
             DataError: where a file cannot be read or decoded, or no longer has the size it was indexed with.
         """
-        batch = self._allocate(len(items))
+        return self.load(items, torch.empty(self.layout.nbytes(len(items)), dtype=torch.uint8))
+
+    def load(self, items: Sequence[Item], block: Tensor) -> Batch:
+        """Load some items, as ``__getitems__`` does, into a block of memory that ``layout`` fits."""
+        batch = self.layout.carve(block, len(items))
         rows = [row if row >= 0 else ~row for _, row in items]
         batch.label[:] = torch.from_numpy(self.index.label[rows])
         batch.index[:] = torch.tensor([max(row, PADDING_ROW) for _, row in items])
+        canvases = {name: Canvases(batch, name) for name in self.view_specs}
         for position, stored in enumerate(self._reader.read(rows)):
-            self._write(batch, position, items[position][0], rows[position], stored)
+            self._write(canvases, position, items[position][0], rows[position], stored)
         return batch
 
-    def _allocate(self, count: int) -> Batch:
-        def per_view(dtype: torch.dtype, *shape: int) -> dict[str, Tensor]:
-            return {name: torch.zeros(count, *shape, dtype=dtype) for name in self.view_specs}
-
-        return Batch(
-            views={name: _empty_pictures(count, spec.size) for name, spec in self.view_specs.items()},
-            label=torch.empty(count, dtype=torch.int64),
-            index=torch.empty(count, dtype=torch.int64),
-            content_box=per_view(torch.int16, 4),
-            flip=per_view(torch.bool),
-        )
-
-    def _write(self, batch: Batch, position: int, epoch: int, row: int, stored: StoredPair) -> None:
-        sources, mask = self._sources(stored, row, epoch)
-        blank = self._augment.draw_blank(epoch, self.index.draw_key(row)) if self.training else None
-        resized: dict[tuple[int, Interpolation], tuple[Photo, Mask]] = {}
+    def _write(self, canvases: Mapping[str, Canvases], position: int, epoch: int, row: int, stored: StoredPair) -> None:
+        key = self.index.draw_key(row) if self.training else ""
+        pair = self._changed(stored, epoch, key)
+        blank = self._augment.draw_blank(epoch, key) if self.training else None
+        height, width = pair.mask.shape
+        sized: dict[tuple[int, Interpolation] | None, StoredPair] = {}
         for name, spec in self.view_specs.items():
-            if self._fits(mask, spec):
-                picture, keep = sources[name], mask
-            else:  # then every source is the photo, and views of one size share it
-                wanted = spec.size, spec.interpolation
-                if wanted not in resized:
-                    resized[wanted] = resize_pair(sources[name], mask, *wanted)
-                picture, keep = resized[wanted]
-            box = letterbox_box(mask.shape[1], mask.shape[0], spec.size)
-            content = paint_bars(batch.views[name].numpy()[position], box, self.bars)
+            box = letterbox_box(width, height, spec.size)
+            content = paint_bars(canvases[name].pixels[position], box, self.bars)
+            canvases[name].content_box[position] = box
             if name == blank:
                 content[...] = 0
-            else:
-                _cut_into(content, picture, keep, name)
-            batch.content_box[name].numpy()[position] = box
-        if self.training:
-            names = list(self.view_specs)
-            for name, flip in zip(names, self._augment.draw_flips(epoch, self.index.draw_key(row), names), strict=True):
-                batch.flip[name][position] = flip
+                continue
+            wanted = None if self._fits(pair.mask, spec) else (spec.size, spec.interpolation)
+            if wanted not in sized:  # views of one size share it
+                sized[wanted] = _resized(pair, wanted)
+            cut_into(content, sized[wanted].pictures[name], sized[wanted].channel_mask(), name)
+        names = list(self.view_specs)
+        flips = self._augment.draw_flips(epoch, key, names) if self.training else [False] * len(names)
+        for name, flip in zip(names, flips, strict=True):
+            canvases[name].flip[position] = flip
 
-    def _sources(self, stored: StoredPair, row: int, epoch: int) -> tuple[dict[str, Photo], Mask]:
-        """Return for each view the picture that it is cut from, and the mask."""
-        mask = stored.mask
+    def _changed(self, stored: StoredPair, epoch: int, key: str) -> StoredPair:
+        """Return the pair after augmentation; wherever it is to be changed, all its pictures are the photo."""
         augmented = self.training and self._augment.active
-        fits = all(self._fits(mask, spec) for spec in self.view_specs.values())
+        fits = all(self._fits(stored.mask, spec) for spec in self.view_specs.values())
         if fits and not augmented and "photo" not in self.view_specs:
-            return stored.pictures, mask
-        photo = compose(stored.pictures["roi"], stored.pictures["extra_roi"], mask)
-        if augmented:
-            photo, mask = self._augment.apply(photo, mask, epoch, self.index.draw_key(row))
-        return dict.fromkeys(self.view_specs, photo), mask
+            return stored
+        roi, extra_roi = stored.pictures["roi"], stored.pictures["extra_roi"]
+        photo = roi if roi is extra_roi else compose(roi, extra_roi, stored.channel_mask())
+        if not augmented:
+            return stored._replace(pictures=dict.fromkeys(VIEWS, photo))
+        photo, mask = self._augment.apply(photo, stored.mask, epoch, key)
+        return StoredPair(dict.fromkeys(VIEWS, photo), mask)
 
     @staticmethod
     def _fits(mask: Mask, spec: ViewSpec) -> bool:
         return bool(spec.size == max(mask.shape))
 
 
-def _cut_into(canvas: Photo, picture: Photo, mask: Mask, view: str) -> None:
-    """Write a picture into a canvas of its size, 0 outside the view's own side of the mask."""
-    if view == "photo":
-        canvas[...] = picture
-    else:
-        np.multiply(picture, mask if view == "roi" else ~mask, out=canvas)
-
-
-def _empty_pictures(count: int, side: int) -> Tensor:
-    """Return uint8 count×3×side×side, to be filled; in a loader's worker, in memory that the main process shares."""
-    shape = (count, 3, side, side)
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    # Torch's own collation does the same: one copy less than sending an ordinary tensor.
-    storage = torch.UntypedStorage._new_shared(count * 3 * side * side)  # type: ignore[no-untyped-call]  # untyped in torch
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+def _resized(pair: StoredPair, wanted: tuple[int, Interpolation] | None) -> StoredPair:
+    """Return a pair at a size, with its channel mask; where it does not fit, every picture of it is the photo."""
+    if wanted is None:
+        return pair._replace(channels=pair.channel_mask())
+    photo, mask = resize_pair(pair.pictures["photo"], pair.mask, *wanted)
+    return StoredPair(dict.fromkeys(VIEWS, photo), mask, channel_mask(mask))

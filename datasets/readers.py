@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from datasets.index import PairIndex
-from datasets.transforms import Mask, Photo, read_rgb, recover_mask
+from datasets.listing import VIEW_FOLDERS
+from datasets.transforms import ChannelMask, Mask, MaskFinder, Photo, channel_mask, plain_mask, read_rgb
 from utils.errors import DataError
 
 
@@ -15,10 +18,16 @@ class StoredPair(NamedTuple):
         pictures: for "roi" and "extra_roi", a uint8 3×H×W picture (RGB) that is true on that view's own side of the
             mask; elsewhere it is unspecified. Both may be the same array.
         mask: bool H×W, true in the region of interest.
+        channels: the mask for three channels, where the reader knows it.
     """
 
     pictures: dict[str, Photo]
     mask: Mask
+    channels: ChannelMask | None = None
+
+    def channel_mask(self) -> ChannelMask:
+        """Return the mask for three channels."""
+        return channel_mask(self.mask) if self.channels is None else self.channels
 
 
 class PairReader(Protocol):
@@ -38,24 +47,35 @@ class FolderReader:
 
     def __init__(self, index: PairIndex) -> None:
         self.index = index
+        self._folders = [
+            [f"{index.root}/{index.split}/{view}/{folder}/" for view in VIEW_FOLDERS]
+            for folder in index.classes.folders
+        ]
+        self._finder = MaskFinder()
 
     def read(self, rows: Sequence[int]) -> Iterator[StoredPair]:
         """Yield the pairs of some rows in their order, as ``PairReader`` says."""
-        for row in rows:
-            roi, extra_roi = self._decode(row)
-            yield StoredPair({"roi": roi, "extra_roi": extra_roi}, recover_mask(roi, extra_roi))
-
-    def _decode(self, row: int) -> tuple[Photo, Photo]:
-        paths = self.index.paths(row)
-        roi, extra_roi = (read_rgb(path) for path in paths)
-        width, height = (int(side) for side in self.index.size[row])
-        if roi.shape != extra_roi.shape or roi.shape[1:] != (height, width):
-            sizes = [f"{path} is {x.shape[2]}×{x.shape[1]}" for path, x in zip(paths, (roi, extra_roi), strict=True)]
-            raise DataError(
-                f"{' and '.join(sizes)} pixels, but the index says {width}×{height}; "
-                f"the files have changed since the manifest was written: preprocess again"
+        wanted = np.asarray(rows, dtype=np.int64)
+        details = (self.index.label[wanted], self.index.suffix[wanted], self.index.size[wanted])
+        for row, label, suffix, size in zip(rows, *(column.tolist() for column in details), strict=True):
+            stem = self.index.stems[row]
+            roi, extra_roi = (
+                read_rgb(f"{folder}{stem}{self.index.suffix_names[code]}")
+                for folder, code in zip(self._folders[label], suffix, strict=True)
             )
-        return roi, extra_roi
+            if roi.shape != extra_roi.shape or roi.shape[1:] != (size[1], size[0]):
+                raise self._changed(row, roi, extra_roi)
+            channels = self._finder.find(roi, extra_roi)
+            yield StoredPair({"roi": roi, "extra_roi": extra_roi}, plain_mask(channels), channels)
+
+    def _changed(self, row: int, *pictures: Photo) -> DataError:
+        width, height = self.index.size[row]
+        paths = self.index.paths(row)
+        sizes = [f"{path} is {x.shape[2]}×{x.shape[1]}" for path, x in zip(paths, pictures, strict=True)]
+        return DataError(
+            f"{' and '.join(sizes)} pixels, but the index says {width}×{height}; "
+            f"the files have changed since the manifest was written: preprocess again"
+        )
 
 
 def open_reader(index: PairIndex) -> PairReader:

@@ -6,18 +6,17 @@ translocation gives up the centring. S is the side, p the patch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.pairs import PairDataset
+from datasets.pairs import Canvases, PairDataset
 from datasets.readers import StoredPair
 from datasets.transforms import BARS, ContentBox, Photo, compose, paint_bars
 from experiments.robustness.perturbations import alike, content_kept, permutation, pick, shuffle_grid
-from utils.batch import Batch
 from utils.errors import DataError
 
 GREY = BARS["grey"]
@@ -54,13 +53,15 @@ class ReleasedPairs(PairDataset):
     The released code knew roi and extra_roi; ``photo`` is composed of the two and letterboxed likewise.
     """
 
-    def _write(self, batch: Batch, position: int, _epoch: int, row: int, stored: StoredPair) -> None:
+    def _write(
+        self, canvases: Mapping[str, Canvases], position: int, _epoch: int, row: int, stored: StoredPair
+    ) -> None:
         roi, extra_roi = stored.pictures["roi"], stored.pictures["extra_roi"]
         if roi is extra_roi:  # an archive's photo; stored cut-outs are taken as they are
             roi, extra_roi = roi * stored.mask, extra_roi * ~stored.mask
         pictures = {"roi": roi, "extra_roi": extra_roi}
         if "photo" in self.view_specs:
-            pictures["photo"] = compose(roi, extra_roi, stored.mask)
+            pictures["photo"] = compose(roi, extra_roi, stored.channel_mask())
         for name, spec in self.view_specs.items():
             height, width = pictures[name].shape[1:]
             if 0 in released_size(width, height, spec.size):
@@ -69,8 +70,9 @@ class ReleasedPairs(PairDataset):
                     f"picture without height or width at side {spec.size}; take the pair out, or use a suite with "
                     f"letterbox: run"
                 )
-            canvas = batch.views[name].numpy()[position]
-            batch.content_box[name].numpy()[position] = released_letterbox(pictures[name], canvas)
+            canvas = canvases[name]
+            canvas.content_box[position] = released_letterbox(pictures[name], canvas.pixels[position])
+            canvas.flip[position] = False
 
 
 def released_permutation(

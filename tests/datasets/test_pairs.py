@@ -253,7 +253,7 @@ def test_batches_are_what_the_contract_says(tree: "TreeMaker") -> None:
     assert batch.label.dtype == batch.index.dtype == torch.int64
     assert batch.content_box["roi"].dtype == torch.int16
     assert batch.flip["roi"].dtype == torch.bool
-    assert batch.views["roi"].is_contiguous()
+    assert batch.views["roi"].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_file_of_another_size_than_indexed_names_both_paths(tree: "TreeMaker") -> None:

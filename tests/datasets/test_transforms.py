@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import v2
 
-from datasets import cutouts
 from datasets.augment import JointAugment, draw_crop
 from datasets.policies import build_policy
-from datasets.transforms import compose, letterbox_box, paint_bars, read_rgb, recover_mask, resize_pair
+from datasets.transforms import letterbox_box, paint_bars, read_rgb, resize_pair
 from utils.data_sections import POLICIES, AugmentConfig
 from utils.errors import DataError
 
@@ -54,20 +53,6 @@ def test_bars_are_painted_around_the_picture_and_nowhere_else() -> None:
     assert (canvas[:, 6:] == 125).all()
     assert (paint_bars(canvas, letterbox_box(3, 8, 8), "black") == canvas[:, :, 3:6]).all()
     assert canvas[:, :, [0, 1, 2, 6, 7]].sum() == 0
-
-
-def test_cutting_recovering_and_composing_is_exact_without_loss(noise: Noise) -> None:
-    photo, mask = noise(3, 40, 30)
-    roi, extra_roi = (np.moveaxis(x, 2, 0) for x in cutouts.cut(photo, mask))
-    assert np.array_equal(recover_mask(roi, extra_roi), mask)
-    assert np.array_equal(compose(roi, extra_roi, mask), np.moveaxis(photo, 2, 0))
-
-
-def test_the_mask_of_three_channels_agrees_with_a_slow_sum() -> None:
-    generator = np.random.default_rng(0)
-    roi, extra_roi = generator.integers(0, 256, (2, 3, 9, 7), dtype=np.uint8)
-    expected = [[sum(map(int, roi[:, y, x])) > sum(map(int, extra_roi[:, y, x])) for x in range(7)] for y in range(9)]
-    assert recover_mask(roi, extra_roi).tolist() == expected
 
 
 def test_resizing_comes_before_cutting_so_that_the_border_stays_bright() -> None:
