@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
-from utils.errors import LostProcessError, RunError, UserError, leave_at_once
+from utils.errors import LostProcessError, RunError, leave_at_once
 from utils.members import Member
 
 if TYPE_CHECKING:
@@ -92,22 +92,23 @@ class Watch:
             raise RunError(f"after {self.limit:.0f} seconds process {', '.join(late)} had not started") from None
         return [Member(**json.loads(text)) for text in self._store.multi_get(names)]
 
-    def explain(self, error: BaseException) -> LostProcessError | None:
-        """Return the loss behind an error of this process, null where it is the process's own.
+    def explain(self, error: RuntimeError | None = None) -> LostProcessError | None:
+        """Return the loss of another process behind an error or, without one, any loss; null where there is none.
 
         A failed collective is explained after some beats at most: by then those who are gone have missed theirs.
         """
-        if isinstance(error, UserError | RunError) or not isinstance(error, RuntimeError):
-            return None
-        collective = _is_of_collective(error)
+        collective = error is not None and _is_of_collective(error)
         self._alarmed = True
         self._wake.set()
         patience = time.monotonic() + self.interval * (_BEATS_TO_MISS + 2 if collective else 1)
         while self.loss is None and time.monotonic() < patience:
             time.sleep(self.interval / 20)
-        if self.loss is None and not collective:
+        loss = self.loss
+        if loss is None and error is not None and collective:
+            loss = Loss([], f"the processes lost their connection ({short(error)})")
+        if loss is None:
+            self._alarmed = False
             return None
-        loss = self.loss or Loss([], f"the processes lost their connection ({short(error)})")
         lost = LostProcessError(_sentence(loss.text, self.advice))
         lost.in_every_process = not self._speaks(loss)  # printed by another
         return lost

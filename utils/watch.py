@@ -1,10 +1,13 @@
 """A watch over the processes of a run: when one is gone the rest stop with its name, and wait for nothing."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
@@ -39,11 +42,14 @@ def watched(accelerator: Accelerator, advice: str = "", *, limit: float | None =
         return
     limit = _limit() if limit is None else limit
     name = "/".join(["watch", os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), str(next(_numbers))])
-    watch = Watch(
-        lambda: _connect(name), accelerator.process_index, accelerator.num_processes, limit=limit, advice=advice
-    )
+    rank, processes = accelerator.process_index, accelerator.num_processes
     try:
-        yield
+        watch = Watch(lambda: _connect(name), rank, processes, limit=limit, advice=advice)
+    except RuntimeError as error:
+        raise RunError(f"the {processes} processes of this run could not meet: {short(error)}") from None
+    try:
+        with _asking_before_the_end(watch):
+            yield
     except InterruptedRunError as error:
         error.in_every_process = True  # they agreed to stop
         watch.end(DONE)
@@ -52,10 +58,6 @@ def watched(accelerator: Accelerator, advice: str = "", *, limit: float | None =
         watch.end(LEFT)
         raise
     except Exception as error:
-        lost = watch.explain(error)
-        if lost is not None:
-            watch.end(LEFT)
-            raise lost from error
         same = watch.end(FAILED + short(error))
         if isinstance(error, UserError | RunError):
             error.in_every_process = error.in_every_process or same
@@ -65,6 +67,42 @@ def watched(accelerator: Accelerator, advice: str = "", *, limit: float | None =
         raise
     else:
         watch.end(DONE)
+
+
+@contextmanager
+def _asking_before_the_end(watch: Watch) -> Iterator[None]:
+    """Turn what follows from the loss of a process into a ``LostProcessError``: a failed collective, or a SIGTERM.
+
+    A launcher sends SIGTERM to those that are left, and does not say why. Where nobody is gone the signal ends the
+    process as ever; while a run is in training it is taken for a wish to stop (``utils.signals``).
+    """
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        lost = watch.explain()
+        if lost is not None:
+            raise lost
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    earlier = signal.getsignal(signal.SIGTERM)
+    ours = earlier == signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    except RuntimeError as error:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being asked already
+        lost = watch.explain(error)
+        if lost is not None:
+            raise lost from error
+        if ours:
+            signal.signal(signal.SIGTERM, earlier)
+        raise
+    finally:
+        if ours and signal.getsignal(signal.SIGTERM) == ask:
+            signal.signal(signal.SIGTERM, earlier)
 
 
 def _limit() -> float:
