@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,8 @@ from tqdm import tqdm
 from datasets.index import PairIndex
 from datasets.pairs import PADDING_ROW
 from datasets.sampling import OrderedBatches, StepSampler
-from experiments.kinds import Model
+from experiments.kinds import Config, Model
+from experiments.loading import Splits, loader_for
 from Off_the_shelfs.model import ViewClassifier
 from utils.batch import Batch
 from utils.data_sections import AugmentConfig
@@ -224,6 +226,13 @@ class FeatureBanks:
         """Return what yields a split's features in the order of ``batches``."""
         return BankLoader(lambda: self.of(split), batches, pinned=self.accelerator.device.type == "cuda")
 
+    def in_order(self, split: str, batch_size: int) -> BankLoader:
+        """Return what yields this process's share of a split's features, row by row."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        return self.loader(
+            split, OrderedBatches(len(self.sources[split].index), batch_size, world_size=world, rank=rank)
+        )
+
     def _make(self, split: str) -> FeatureBank:
         source, accelerator = self.sources[split], self.accelerator
         index, hidden = source.index, None if accelerator.is_main_process else True
@@ -251,3 +260,28 @@ class FeatureBanks:
                 f"memory: they are more than half of what {device} has free, {free / GIB:.1f} GiB"
             )
         return torch.device("cpu")
+
+
+def banks_for(
+    config: Config, model: Model, splits: Splits, accelerator: Accelerator, notes: list[str]
+) -> FeatureBanks | None:
+    """Return the banks of a run, still to be made, or null where pictures are needed; add what a user should know.
+
+    Training pairs keep what is certain of their augmentation, which the other splits do not have.
+    """
+    if not bank_applies(model, config.data.augment):
+        return None
+    indexes = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    present = {split: index for split, index in indexes.items() if index is not None}
+    too_large = oversize_note(model, sum(map(len, present.values())))
+    notes.append(
+        too_large or "all backbones are frozen and no augmentation is random: each split's features are computed once"
+    )
+    if too_large:
+        return None
+    open_pictures = partial(loader_for, specs=model.view_specs, config=config, accelerator=accelerator)
+    sources = {
+        split: PictureSource(index, partial(open_pictures, index, augmented=split == "train"))
+        for split, index in present.items()
+    }
+    return FeatureBanks(model, accelerator, sources)

@@ -53,9 +53,10 @@ def loader_for(
     accelerator: Accelerator,
     *,
     every_process: bool = False,
+    augmented: bool = False,
 ) -> PairLoader:
-    """Return this process's share of a split, or all of it in every process; in order, without augmentation."""
-    dataset = PairDataset(index, specs, config.data, training=False, seed=config.train.seed)
+    """Return this process's share of a split, or all of it in every process; in order, as a rule not augmented."""
+    dataset = PairDataset(index, specs, config.data, training=augmented, seed=config.train.seed)
     return evaluation_loader(
         dataset,
         batch_size=evaluation_batch_size(config.train, config.eval),

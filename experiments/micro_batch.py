@@ -78,14 +78,20 @@ def micro_batch_note(pairs: int, share: int, *, at_least: int = 1, processes: in
 
 def fewest_pairs(model: Model, sampler: StepSampler) -> int:
     """Return the smallest ``train.micro_batch`` with which no BatchNorm that trains gets one pair alone in a batch."""
-    share = largest_share(sampler)
-    trains = any(isinstance(part, _BatchNorm) for b in model.backbones.values() if not b.frozen for part in b.modules())
-    trial = copy.copy(sampler)
+    if not trains_batchnorm(model):
+        return 1
+    share, trial = largest_share(sampler), copy.copy(sampler)
     for pairs in range(1, share):
         trial.micro_batch = pairs
-        if not trains or trial.smallest_part > 1:
+        if trial.smallest_part > 1:
             return pairs
     return share
+
+
+def trains_batchnorm(model: Model) -> bool:
+    """Return whether a BatchNorm takes its statistics from batches; in frozen modules they stand still."""
+    modules = [part for backbone in model.backbones.values() if not backbone.frozen for part in backbone.modules()]
+    return any(isinstance(part, _BatchNorm) for part in modules)
 
 
 def largest_share(sampler: StepSampler) -> int:

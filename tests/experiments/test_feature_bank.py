@@ -23,11 +23,14 @@ from experiments.feature_bank import (
     FeatureBanks,
     HeadAverage,
     bank_applies,
+    banks_for,
     oversize_note,
 )
+from experiments.loading import load_splits
+from RveRNets.config import RveRNetConfig
 from RveRNets.model import RveRNet
 from tests.experiments.head_training import EPOCHS, HeadRun, banks_of, build, count_pairs, train
-from utils.data_sections import AugmentConfig
+from utils.data_sections import AugmentConfig, DataConfig
 from utils.devices import make_accelerator
 from utils.sections import TrainConfig
 
@@ -211,3 +214,38 @@ def test_more_pairs_than_the_machine_can_keep_are_said(model: RveRNet, monkeypat
     assert "more than half of this machine's 16.0 GiB: they are computed anew in each epoch" in note
     monkeypatch.setattr(feature_bank, "machine_memory", lambda: None)
     assert oversize_note(model, 100_000_000) is None
+
+
+def test_the_banks_of_a_run(model: RveRNet, pair_tree: Path, accelerator: Accelerator) -> None:
+    """Training pairs keep a flip that is certain; pairs that are scored have none."""
+
+    def made(flip: float) -> tuple[FeatureBanks | None, list[str]]:
+        data = DataConfig(
+            root=str(pair_tree), image_size=32, workers=0, validation_fraction=0.2, augment=AugmentConfig(flip=flip)
+        )
+        notes: list[str] = []
+        return banks_for(RveRNetConfig(data=data), model, load_splits(data, 0), accelerator, notes), notes
+
+    plain, mirrored = made(0.0)[0], made(1.0)[0]
+    assert plain is not None
+    assert mirrored is not None
+    assert set(plain.sources) == {"train", "validation", "test"}
+    for split, same in (("train", False), ("test", True)):
+        features = [banks.of(split).features["roi"] for banks in (plain, mirrored)]
+        assert torch.equal(*features) is same
+    rows = torch.cat([batch.index for batch in plain.in_order("test", 8)])
+    assert rows.tolist() == list(range(20))
+    assert made(0.0)[1] == [
+        "all backbones are frozen and no augmentation is random: each split's features are computed once"
+    ]
+    assert made(0.5) == (None, [])
+
+
+def test_a_run_too_large_for_a_bank_goes_without(
+    model: RveRNet, pair_tree: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_bank, "machine_memory", lambda: 1000)
+    data, notes = DataConfig(root=str(pair_tree), augment=AugmentConfig(flip=0.0)), list[str]()
+    assert banks_for(RveRNetConfig(data=data), model, load_splits(data, 0), accelerator, notes) is None
+    assert len(notes) == 1
+    assert "features of 68 pairs would take" in notes[0]

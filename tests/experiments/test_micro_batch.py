@@ -20,6 +20,7 @@ from experiments.micro_batch import (
     memory_explained,
     micro_batch_note,
     pairs_at_once,
+    trains_batchnorm,
 )
 from utils.batch import ViewSpec, prepare_views
 from utils.devices import make_accelerator
@@ -161,6 +162,7 @@ def test_batchnorm_never_gets_one_pair_alone(batch_size: int, world_size: int) -
 @pytest.mark.parametrize(("norm", "frozen"), [(False, False), (True, True)])
 def test_without_batchnorm_that_trains_one_pair_is_enough(norm: bool, frozen: bool) -> None:
     sampler = StepSampler(np.zeros(20, dtype=np.int64), 7)
+    assert not trains_batchnorm(model_of(norm, frozen))
     assert fewest_pairs(model_of(norm, frozen), sampler) == 1
     assert sampler.micro_batch is None
 
