@@ -1,8 +1,10 @@
 """Archives in the layout of FoodSeg103, with the habits of its mirrors. Lists files; decodes nothing."""
 
 import csv
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from datasets.class_file import CLASS_FILE, describe_ids, read_class_file
@@ -146,8 +148,8 @@ class _Listing:
 
     def _folders(self, parent: Path) -> list[str]:
         entries = _visible(parent)
-        self.strays += [str(path) for path in entries if not path.is_dir()]
-        return [path.name for path in entries if path.is_dir()]
+        self.strays += [entry.path for entry in entries if not entry.is_dir()]
+        return [entry.name for entry in entries if entry.is_dir()]
 
     def _split(self, split: str, splits: list[str]) -> list[ArchivePhoto]:
         photo_folder, mask_folder = self.root / PHOTO_FOLDER / split, self.root / MASK_FOLDER / split
@@ -186,11 +188,12 @@ class _Listing:
     def _files(self, folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
         """Return file names by stem; two files with one stem are a problem."""
         names: dict[str, list[str]] = defaultdict(list)
-        for path in _visible(folder):
-            if path.suffix.lower() in suffixes and path.is_file():
-                names[path.stem].append(path.name)
+        for entry in _visible(folder):
+            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # runs once per file; Path takes five times as long
+            if suffix.lower() in suffixes and entry.is_file():
+                names[stem].append(entry.name)
             else:
-                self.strays.append(str(path))
+                self.strays.append(entry.path)
         for stem, same in sorted(names.items()):
             if len(same) > 1:
                 self.problems.append(f"{folder}: {' and '.join(same)} share the stem '{stem}'; keep one or rename")
@@ -232,12 +235,14 @@ class _Listing:
 
 def photo_stem(name: str) -> str:
     """Return a photo's file name without its suffix, if it has one of ours; dots inside the name stay."""
-    suffix = Path(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in PHOTO_SUFFIXES else name
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122  # runs once per listed photo
+    return stem if suffix.lower() in PHOTO_SUFFIXES else name
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in _SYSTEM_FILES)
+def _visible(folder: Path) -> list["os.DirEntry[str]"]:
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _SYSTEM_FILES]
+    return sorted(found, key=attrgetter("name"))
 
 
 def _with_groups(photos: list[ArchivePhoto], path: Path, listing: _Listing) -> list[ArchivePhoto]:
