@@ -83,23 +83,37 @@ def prepare_views(batch: Batch, specs: Mapping[str, ViewSpec]) -> dict[str, Tens
 
 
 def mirror(pixels: Tensor, flip: Tensor) -> Tensor:
-    """Mirror the rows of ``pixels`` (B×3×H×W) for which ``flip`` (bool B) is set."""
-    return torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
+    """Mirror the rows of ``pixels`` (uint8 B×3×H×W) for which ``flip`` (bool B) is set."""
+    # Bit by bit, which on a CPU is several times as quick as a choice between two bytes.
+    chosen = (flip.to(torch.uint8) * 255)[:, None, None, None]
+    return pixels.flip(-1).bitwise_xor_(pixels).bitwise_and_(chosen).bitwise_xor_(pixels)
 
 
 def normalise(pixels: Tensor, spec: ViewSpec) -> Tensor:
     """Turn uint8 B×3×H×W into float32 with zero mean and unit deviation under the backbone's statistics."""
-    mean, std = _statistics(spec, pixels.device)
-    normalised = pixels.to(torch.float32, copy=True).sub_(mean).div_(std)
-    return normalised.contiguous(memory_format=image_memory_format(pixels.device))
+    layout = image_memory_format(pixels.device)
+    normalised = pixels.to(torch.float32, memory_format=layout, copy=True)
+    if layout == torch.channels_last:
+        # Whole rows of 3·W numbers: three channels are too short a run for a CPU to be quick.
+        count, _, height, width = pixels.shape
+        rows, repeats = normalised.permute(0, 2, 3, 1).view(count, height, 3 * width), width
+    else:
+        rows, repeats = normalised, None
+    mean, std = _statistics(spec, repeats, pixels.device)
+    rows.sub_(mean).div_(std)
+    return normalised
 
 
 @lru_cache(maxsize=64)
-def _statistics(spec: ViewSpec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation in 0..255 as 3×1×1; a fresh copy at each batch would wait for a GPU."""
-    with torch.inference_mode(mode=False):  # kept for training, whoever asks first
-        mean, std = (torch.tensor(values, device=device).mul_(255.0) for values in (spec.mean, spec.std))
-        return mean[:, None, None], std[:, None, None]
+def _statistics(spec: ViewSpec, repeats: int | None, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation in 0..255, as 3×1×1 or ``repeats`` times in a row.
+
+    They are kept on the device, since to copy them there at each batch would wait for a GPU.
+    """
+    with torch.inference_mode(mode=False):  # used in training too, whoever asks first
+        found = [torch.tensor(values, device=device).mul_(255.0) for values in (spec.mean, spec.std)]
+        mean, std = (values[:, None, None] if repeats is None else values.repeat(repeats) for values in found)
+        return mean, std
 
 
 def image_memory_format(device: torch.device) -> torch.memory_format:
