@@ -19,7 +19,7 @@ from experiments.loading import Splits, loader_for
 from Off_the_shelfs.model import ViewClassifier
 from utils.batch import Batch
 from utils.data_sections import AugmentConfig
-from utils.engine import Prepare
+from utils.engine import Prepare, agree
 from utils.memory import GIB, free_memory, machine_memory
 from utils.transfer import on_device
 
@@ -274,11 +274,10 @@ def banks_for(
     indexes = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     present = {split: index for split, index in indexes.items() if index is not None}
     too_large = oversize_note(model, sum(map(len, present.values())))
-    notes.append(
-        too_large or "all backbones are frozen and no augmentation is random: each split's features are computed once"
-    )
-    if too_large:
+    if agree(accelerator, too_large is not None):
+        notes.append(too_large or "all backbones are frozen, but another machine has too little memory for features")
         return None
+    notes.append("all backbones are frozen and no augmentation is random: each split's features are computed once")
     open_pictures = partial(loader_for, specs=model.view_specs, config=config, accelerator=accelerator)
     sources = {
         split: PictureSource(index, partial(open_pictures, index, augmented=split == "train"))
