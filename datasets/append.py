@@ -103,6 +103,8 @@ def finish_append(root: Path) -> bool:
     if lock is None:  # another process has finished it
         return True
     with lock:
+        if not lock.certain:
+            lock.release()  # systems without locks may not move a folder with open files
         if (folder / READY_FILE).exists():
             commit(root)
     return True

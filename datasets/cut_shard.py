@@ -1,6 +1,7 @@
 """One shard of an archive cut beside the others; the last one to finish is told to put the tree together."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from datasets.journal import unfinished_shards
@@ -42,6 +43,8 @@ def cut_shard(
         raise problem
     # Only after the lock is given back: of two shards that end together, the later one sees both as finished.
     missing = unfinished_shards(folder, shard.count)
+    if shard.number in missing:  # the last one is putting the tree in place already, and has removed the journals
+        missing = []
     lock = None if missing or not certain else _lock_to_finish(folder)
     if lock is None:
         say(f"shard {shard} is done: {photos} photos; {_what_comes(folder, missing, certain)}")
@@ -71,7 +74,7 @@ def _wait_for_others(folder: Path, shard: Shard, stop: StopSignals, say: Callabl
     """Wait until no shard is at work, since the launcher would end the others as soon as this one fails."""
     say(f"shard {shard} cannot be finished; its problems are listed when the other shards end")
     lock = FileLock(folder / LOCK_FILE)
-    while folder.exists() and not stop.number:
-        if lock.take(patience=0.5):
-            lock.release()
-            return
+    with suppress(FileNotFoundError):  # a run over the whole archive has ended meanwhile
+        while not stop.number and not lock.take(patience=0.5):
+            pass
+    lock.release()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +32,7 @@ def unfinished_shards(folder: Path, count: int) -> list[int]:
     end = (json.dumps(_DONE) + "\n").encode()
     done = set()
     for (number, total), path in shard_journals(folder).items():
-        with path.open("rb") as file:
+        with suppress(FileNotFoundError), path.open("rb") as file:  # removed where the tree is being put in place
             file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
             if total == count and file.read() == end:
                 done.add(number)

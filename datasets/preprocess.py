@@ -229,13 +229,13 @@ class _Run:
             os.sync()  # a power cut after the renames must not leave empty pictures under final names
         for journal in shard_journals(folder).values():
             journal.unlink()
+        if not lock.certain:
+            lock.release()  # systems without locks may not move a folder with open files
         if self.base is not None:
             mark_ready(folder)
             commit(self.root)
             return
         (folder / JOURNAL_FILE).unlink()
-        if not lock.certain:
-            lock.release()  # systems without locks may not rename a folder with open files
         if self.root.exists():
             self.root.rmdir()
         folder.replace(self.root)  # with the lock, so that no other process starts in a folder that is about to move

@@ -22,7 +22,7 @@ class Shard:
         count: of parts; at least 2.
         source: where the two numbers come from, in words.
         cores: processor cores of this process's own; None takes all that it may use.
-        together: whether the launcher ends all processes as soon as one of them fails.
+        together: whether one launcher has started all shards and ends them as soon as one of them fails.
     """
 
     number: int
@@ -69,7 +69,7 @@ def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard | No
     array, tasks = found  # a job of an array that starts several processes
     number = (array.number - 1) * tasks.count + tasks.number
     source = f"{array.source} and {tasks.source}"
-    return Shard(number, array.count * tasks.count, source, tasks.cores, tasks.together)
+    return Shard(number, array.count * tasks.count, source, tasks.cores)
 
 
 def _written(text: str) -> Shard | None:

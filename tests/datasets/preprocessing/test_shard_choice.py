@@ -54,6 +54,7 @@ def test_what_launchers_say(environment: dict[str, str], expected: tuple[int, in
 def test_what_is_written_goes_before_what_launchers_say() -> None:
     assert choose_shard("2/3", torchrun(0, 8, 8)) == Shard(2, 3)
     assert choose_shard("1/1", torchrun(0, 8, 8)) is None
+    assert choose_shard("auto", torchrun(0, 8, 4)) == Shard(1, 8, "RANK and WORLD_SIZE", 4, together=True)
     assert choose_shard("auto", torchrun(0, 8, 8)) == choose_shard(None, torchrun(0, 8, 8))
 
 
