@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from utils.errors import ConfigError
 from utils.sections import Device, Precision, TrainConfig
@@ -75,11 +76,28 @@ def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator
     _round_products(tf32=resolve_tf32(train.tf32, device, section))
     # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
     AcceleratorState._reset_state(reset_partial_state=int(os.environ.get("WORLD_SIZE", "1")) == 1)
-    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        kwargs_handlers=[_between_processes()],
+    )
+
+
+def _between_processes() -> DistributedDataParallelKwargs:
+    """Say how gradients are shared: summed where they lie, without a second copy of them.
+
+    BatchNorm's running statistics are not sent about at each forward pass, as nothing reads them in training; whoever
+    scores settles them.
+    """
+    return DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
 
 
 def _round_products(*, tf32: bool) -> None:
-    """Set what matrix products and convolutions in fp32 may do on GPUs; torch lets convolutions round by default."""
+    """Set what matrix products and convolutions in fp32 may do on GPUs; torch lets convolutions round by default.
+
+    cuDNN's own search for the quickest algorithm stays off: it goes by timings, and with the algorithm the last bits
+    change from run to run.
+    """
     # Not torch's fp32_precision: its compiler still reads these, and refuses a mixture of the two.
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
