@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from accelerate.utils import broadcast
 from tqdm import tqdm
 
 from experiments.continuation import HARMLESS, refuse_other_configuration, refuse_other_data, restore, save
+from experiments.feature_bank import BankedModel
 from experiments.kinds import Config, Kind
 from experiments.loading import load_splits, loader_for
 from experiments.micro_batch import memory_explained, pairs_at_once
@@ -22,6 +23,7 @@ from experiments.outcome import score, write_outcome
 from experiments.progress import Progress
 from experiments.settle import start
 from experiments.setup import Setup, build_setup
+from utils.batch import Batch
 from utils.checkpoints import WEIGHTS_FILE, load_into, load_weights, save_weights
 from utils.config import to_yaml
 from utils.engine import Meter, agree, compute_logits, train_one_epoch
@@ -80,6 +82,9 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
             weights = {view: backbone.source for view, backbone in setup.model.backbones.items()}
             run.start(to_yaml(config), environment | {"weights": weights})
     accelerator.wait_for_everyone()
+    if setup.banks is not None:
+        with memory_explained(accelerator, "eval.batch_size", evaluation_batch_size(config.train, config.eval)):
+            setup.banks.of("train")
     with stop_on_signals() as stop, _profiled(run, config, setup):
         pairs = pairs_at_once(config.train, accelerator.num_processes)
         with memory_explained(accelerator, "train.micro_batch", pairs):
@@ -157,7 +162,7 @@ def _train_epoch(setup: Setup, config: Config, progress: Progress, stop: StopFla
 
     with bar:
         taken, stopped = train_one_epoch(
-            training, on_device(setup.train_loader, accelerator.device), plan, progress.step, meter, on_interval, stop
+            training, on_device(setup.train_batches, accelerator.device), plan, progress.step, meter, on_interval, stop
         )
     progress.advance(taken, meter)
     return meter, stopped
@@ -197,7 +202,11 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
     index = setup.splits.validation if split == "validation" else setup.splits.test
     assert index is not None
     accelerator = setup.training.accelerator
-    loader = loader_for(index, setup.model.view_specs, config, accelerator)
+    batch_size = evaluation_batch_size(config.train, config.eval)
+    loader: Iterable[Batch] = loader_for(index, setup.model.view_specs, config, accelerator)
+    scored, prepare = setup.scored_model, setup.model.prepare
+    if setup.banks is not None:
+        loader, scored, prepare = setup.banks.in_order(split, batch_size), BankedModel(scored), BankedModel.prepare
     hidden = None if accelerator.is_main_process else True
     bar = tqdm(total=len(index), desc=split, unit="pair", leave=False, disable=hidden)
     with bar:
@@ -205,12 +214,11 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
         def on_batch(pairs: int) -> None:
             bar.update(pairs)
 
-        batch_size = evaluation_batch_size(config.train, config.eval)
         with memory_explained(accelerator, "eval.batch_size", batch_size):
             return compute_logits(
-                setup.scored_model,
+                scored,
                 loader,
-                setup.model.prepare,
+                prepare,
                 accelerator,
                 n_pairs=len(index),
                 n_classes=len(index.classes),

@@ -8,15 +8,15 @@ import torch
 from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from datasets.loaders import StepSampler, training_loader
 from datasets.pairs import PairDataset
 from datasets.splits import inverse_class_weights
+from experiments.feature_bank import BankedModel, BankLoader, FeatureBanks, HeadAverage, banks_for
 from experiments.kinds import Config, Kind, Model
 from experiments.loading import Splits, loader_workers
-from experiments.micro_batch import fewest_pairs, largest_micro_batch, largest_share, micro_batch_note
+from experiments.micro_batch import fewest_pairs, largest_micro_batch, largest_share, micro_batch_note, trains_batchnorm
 from utils.batch import Batch, image_memory_format
 from utils.engine import Training
 from utils.errors import ConfigError
@@ -44,6 +44,12 @@ class Setup:
     average: ModelEmaV3 | None
     splits: Splits
     notes: list[str]
+    banks: FeatureBanks | None
+
+    @property
+    def train_batches(self) -> DataLoader[Batch] | BankLoader:
+        """What training reads: pictures, or the features of a bank."""
+        return self.train_loader if self.banks is None else self.banks.loader("train", self.sampler)
 
     @property
     def scored_model(self) -> nn.Module:
@@ -72,17 +78,21 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         world_size=accelerator.num_processes,
         rank=accelerator.process_index,
     )
-    training, average = _prepare(train, model, splits, sampler, accelerator)
     notes = _notes(splits, model)
+    banks = banks_for(config, model, splits, accelerator, notes)
+    training, average = _prepare(train, model, splits, sampler, accelerator, banked=banks is not None)
     if train.micro_batch == "auto":
-        notes.append(_fit_micro_batch(training, model, sampler, len(splits.train.classes)))
+        if banks is None:
+            notes.append(_fit_micro_batch(training, model, sampler, len(splits.train.classes)))
+        else:
+            sampler.micro_batch = largest_share(sampler)  # a head alone is small
         train = dataclasses.replace(train, micro_batch=sampler.micro_batch)
         config = dataclasses.replace(config, train=train)
     _refuse_single_pairs(model, sampler)
     loader = training_loader(
         dataset, sampler, workers=loader_workers(config, splits.train), device_type=accelerator.device.type
     )
-    return Setup(config, model, training, sampler, loader, average, splits, notes)
+    return Setup(config, model, training, sampler, loader, average, splits, notes, banks)
 
 
 def _fit_micro_batch(training: Training, model: Model, sampler: StepSampler, n_classes: int) -> str:
@@ -93,9 +103,9 @@ def _fit_micro_batch(training: Training, model: Model, sampler: StepSampler, n_c
     return micro_batch_note(pairs, share, at_least=fewest, processes=sampler.world_size)
 
 
-def _refuse_single_pairs(model: nn.Module, sampler: StepSampler) -> None:
+def _refuse_single_pairs(model: Model, sampler: StepSampler) -> None:
     """Refuse micro-batches of one pair for networks whose BatchNorm would divide by its variance, which is zero."""
-    if sampler.smallest_part == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if sampler.smallest_part == 1 and trains_batchnorm(model):
         raise ConfigError(
             f"train.batch_size {sampler.batch_size} (micro_batch {sampler.micro_batch}) with {len(sampler.labels)} "
             f"training pairs leaves one pair alone in a batch, on which BatchNorm cannot train; use another batch size"
@@ -103,7 +113,7 @@ def _refuse_single_pairs(model: nn.Module, sampler: StepSampler) -> None:
 
 
 def _prepare(
-    train: TrainConfig, model: Model, splits: Splits, sampler: StepSampler, accelerator: Accelerator
+    train: TrainConfig, model: Model, splits: Splits, sampler: StepSampler, accelerator: Accelerator, *, banked: bool
 ) -> tuple[Training, ModelEmaV3 | None]:
     if train.sync_batchnorm:
         convert_sync_batchnorm(model, accelerator)
@@ -112,7 +122,8 @@ def _prepare(
     model.to(memory_format=image_memory_format(accelerator.device))
     average = ModelEmaV3(model, decay=train.ema_decay, use_warmup=True) if train.ema_decay is not None else None
     model.compile_backbones()
-    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    trained = BankedModel(model) if banked else model
+    prepared, prepared_optimizer = accelerator.prepare(trained, optimizer)
     weights = None
     if train.class_weights == "inverse":
         counts = splits.train.class_counts()
@@ -122,11 +133,11 @@ def _prepare(
         optimizer=prepared_optimizer,
         accelerator=accelerator,
         schedule=make_schedule(train, len(splits.train), sampler.steps_per_epoch),
-        prepare=model.prepare,
+        prepare=trained.prepare,
         class_weights=weights,
         label_smoothing=train.label_smoothing,
         clip_norm=train.clip_norm,
-        average=average,
+        average=HeadAverage(average) if banked and average is not None else average,
         seed=train.seed,
         log_every=train.log_every,
     )
