@@ -1,19 +1,22 @@
 """Worker processes that decode while the model computes."""
 
-import atexit
-import multiprocessing
-import signal
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from datasets.loader_processes import begin_worker, in_one_line, report_dead_workers
 from datasets.pairs import Item, PairDataset
 from datasets.sampling import OrderedBatches, StepSampler
+from datasets.shared_memory import require_room, slots_of
+from datasets.slots import Delivery, Order, Slots
 from datasets.workers import available_cores
 from utils.batch import Batch
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError, DataError, RunError
 
 __all__ = ["StepSampler", "evaluation_loader", "make_loader", "resolve_workers", "training_loader"]
 
@@ -21,33 +24,50 @@ MOST_WORKERS = 8
 FEW_PAIRS = 256
 PREFETCHED_BATCHES = 2
 
+Batches = StepSampler | OrderedBatches | Sequence[Sequence[Item]]
+
 
 class PairLoader(DataLoader[Batch]):
     """A ``DataLoader`` of batches that serves many epochs and whose workers report a bad file as one line.
 
     The batch sampler decides what an iteration yields: set its position before each ``iter()``. It runs in the
-    main process, so that the workers stay alive from epoch to epoch.
+    main process, so that the workers stay alive from epoch to epoch. Workers write into shared memory, and the memory
+    of a batch is used again once none of its tensors is held.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch promises its own iterator class
-        """Yield batches; a ``DataError`` of a worker arrives here as it was raised there."""
-        return self._raising(super().__iter__())
+        """Yield batches.
 
-    def _raising(self, batches: Iterator[Batch | DataError]) -> Iterator[Batch]:
-        while (batch := next(batches, None)) is not None:
-            if isinstance(batch, DataError):
-                # Workers end in good order with the last reference, and the error's traceback would keep these two.
-                self._iterator = None
-                del batches
-                raise batch
-            yield batch
+        Raises:
+            DataError: as it was raised in a worker.
+            RunError: where a worker died, with its process id; it may come up wherever the main thread is.
+        """
+        batches = super().__iter__()
+        if self.num_workers:
+            report_dead_workers()
+        return self._raising(batches)
+
+    def _raising(self, batches: Iterator[Batch | Delivery]) -> Iterator[Batch]:
+        try:
+            while (item := next(batches, None)) is not None:
+                yield item.batch() if isinstance(item, Delivery) else item
+        except (DataError, RuntimeError, RunError) as error:
+            # Workers end in good order with the last reference, and the error's traceback would keep these two.
+            self._iterator = None
+            del batches
+            raise in_one_line(error) from None
 
 
 def training_loader(
-    dataset: PairDataset, sampler: StepSampler, *, workers: int = 0, device_type: str = "cpu"
+    dataset: PairDataset,
+    sampler: StepSampler,
+    *,
+    workers: int = 0,
+    prefetch: int = PREFETCHED_BATCHES,
+    device_type: str = "cpu",
 ) -> PairLoader:
     """Build the loader of a training set; ``sampler.set_position`` chooses what each iteration yields."""
-    return make_loader(dataset, sampler, workers=workers, device_type=device_type)
+    return make_loader(dataset, sampler, workers=workers, prefetch=prefetch, device_type=device_type)
 
 
 def evaluation_loader(
@@ -55,20 +75,26 @@ def evaluation_loader(
     *,
     batch_size: int,
     workers: int = 0,
+    prefetch: int = PREFETCHED_BATCHES,
     device_type: str = "cpu",
+    photos: NDArray[np.integer[Any]] | None = None,
     world_size: int = 1,
     rank: int = 0,
 ) -> PairLoader:
-    """Build the loader of this process's share of a split: rows in order, each exactly once over all processes."""
-    batches = OrderedBatches(len(dataset), batch_size, world_size=world_size, rank=rank)
-    return make_loader(dataset, batches, workers=workers, device_type=device_type)
+    """Build the loader of this process's share of a split: each row exactly once over all processes.
+
+    Rows come in order, or with ``photos`` (integers, equal for rows of one photo) photo by photo.
+    """
+    batches = OrderedBatches(len(dataset), batch_size, photos=photos, world_size=world_size, rank=rank)
+    return make_loader(dataset, batches, workers=workers, prefetch=prefetch, device_type=device_type)
 
 
 def make_loader(
     dataset: PairDataset,
-    batches: StepSampler | OrderedBatches | Sequence[Sequence[Item]],
+    batches: Batches,
     *,
     workers: int = 0,
+    prefetch: int = PREFETCHED_BATCHES,
     device_type: str = "cpu",
 ) -> PairLoader:
     """Build the loader of a dataset.
@@ -78,19 +104,44 @@ def make_loader(
         batches: what to load, one list of items per batch.
         workers: number of processes (``resolve_workers``); 0 loads in the main process. It changes no value. Each
             computes with one thread.
+        prefetch: batches that each worker holds ready.
         device_type: ``cuda`` puts batches into page-locked memory.
+
+    Raises:
+        ConfigError: where shared memory has no room for the workers' batches.
     """
+    if not workers:
+        return PairLoader(
+            dataset,
+            batch_sampler=batches,  # type: ignore[arg-type]  # torch's stubs want integers as items
+            collate_fn=_identity,
+            pin_memory=device_type == "cuda",
+            generator=torch.Generator(),  # its own: the loader must not move the model's random state
+        )
+    pairs = _largest(batches)
+    require_room(workers, prefetch, dataset.layout.nbytes(pairs))
+    slots = Slots(dataset.layout, slots_of(workers, prefetch), pairs)
     return PairLoader(
-        _Reporting(dataset),
-        batch_sampler=batches,  # type: ignore[arg-type]  # torch's stubs want integers as items
+        _Orders(dataset, slots),
+        batch_sampler=_Ordering(batches, slots),  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=_identity,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=begin_worker,
         pin_memory=device_type == "cuda",
-        persistent_workers=workers > 0,
-        prefetch_factor=PREFETCHED_BATCHES if workers else None,
-        generator=torch.Generator(),  # its own: the loader must not move the model's random state
+        persistent_workers=True,
+        prefetch_factor=prefetch,
+        generator=torch.Generator(),
     )
+
+
+def _largest(batches: Batches) -> int:
+    """Return the most pairs of a batch; a bound where batches are only planned when they are needed."""
+    if isinstance(batches, StepSampler):
+        share = math.ceil(min(batches.batch_size, len(batches.labels)) / batches.world_size)
+        return min(share, batches.micro_batch or share)
+    if isinstance(batches, OrderedBatches):
+        return min(batches.batch_size, len(batches.rows))
+    return max(map(len, batches), default=0)
 
 
 def resolve_workers(setting: int | Literal["auto"], n_pairs: int | None = None, processes: int = 1) -> int:
@@ -122,40 +173,35 @@ def resolve_workers(setting: int | Literal["auto"], n_pairs: int | None = None, 
     return setting
 
 
-class _Reporting(Dataset[Any]):
-    """Hands a ``DataError`` on as a value: torch would wrap a worker's exception in that worker's traceback."""
+class _Orders(Dataset[Any]):
+    """A worker's side: what is ordered comes back as a delivery.
 
-    def __init__(self, dataset: PairDataset) -> None:
-        self.dataset = dataset
+    It hands a ``DataError`` on as a value: torch would wrap a worker's exception in that worker's traceback.
+    """
 
-    def __getitems__(self, items: Sequence[Item]) -> Batch | DataError:
-        try:
-            return self.dataset.__getitems__(items)
-        except DataError as error:
-            return DataError(str(error))
+    def __init__(self, dataset: PairDataset, slots: Slots) -> None:
+        self.dataset, self.slots = dataset, slots
+
+    def __getitems__(self, order: Order) -> Delivery:
+        return self.slots.load(self.dataset, order)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
 
-def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """Keep on loading when a terminal or a scheduler signals the whole group: the run wants to end in good order."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+class _Ordering:
+    """The main process's side: gives each batch of items a slot when a worker is sent for it."""
 
+    def __init__(self, batches: Batches, slots: Slots) -> None:
+        self.batches, self.slots = batches, slots
 
-@atexit.register
-def _end_workers() -> None:
-    """Kill the processes that are left when this one exits, as after an error in mid-epoch.
+    def __iter__(self) -> Iterator[Order]:
+        self.slots.reclaim()  # by now the workers have ended what an earlier iteration had ordered
+        for items in self.batches:
+            yield self.slots.order(items)
 
-    They ignore the SIGTERM that Python's own exit handler sends before it waits for them, without end.
-    """
-    left = [process for process in multiprocessing.active_children() if process.daemon]
-    if left and hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report each of them as killed
-    for process in left:
-        process.kill()
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 def _identity(batch: Any) -> Any:  # noqa: ANN401  # torch's type of a collate function
