@@ -4,8 +4,16 @@ from typing import Literal
 
 import timm
 
-# (type of device, timm's module of the family). What is not listed has not been measured to gain, and stays as it is.
-_FASTER_COMPILED: frozenset[tuple[str, str]] = frozenset()
+# By type of device and timm's module of the family; what is not listed has not been measured. On a CPU the compiled
+# step gained a third at best, and compiling took minutes: thousands of steps until that pays. The figures are in
+# docs/results.md, "Speed: torch.compile".
+MEASURED: dict[tuple[str, str], bool] = {
+    ("cpu", "deit"): False,
+    ("cpu", "efficientnet"): False,
+    ("cpu", "mlp_mixer"): False,
+    ("cpu", "resnet"): False,
+    ("cpu", "vision_transformer"): False,
+}
 
 
 def resolve_compile(setting: bool | Literal["auto"], device_type: str, name: str) -> bool:
@@ -15,7 +23,7 @@ def resolve_compile(setting: bool | Literal["auto"], device_type: str, name: str
     """
     if setting != "auto":
         return setting
-    return (device_type, family_of(name)) in _FASTER_COMPILED
+    return MEASURED.get((device_type, family_of(name)), False)
 
 
 def family_of(name: str) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from utils.errors import ConfigError
 
+BACKEND = "inductor"
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 
 
@@ -15,7 +16,7 @@ def compile_in_place(module: nn.Module, option: str) -> None:
 
     Nothing happens before the first call. ``option`` is what switches it off, such as ``model.roi_backbone.compile``.
     """
-    module.compile()
+    module.compile(backend=BACKEND)
     module.compile_option = option  # type: ignore[assignment]  # a plain attribute beside the parameters
 
 
@@ -43,5 +44,5 @@ def _is_the_compilers(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """Return the first telling line of a message that can be pages long."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:200]
