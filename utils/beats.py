@@ -133,7 +133,7 @@ class Watch:
         waits_for = [0] if state.startswith(FAILED) else []
         if self.rank == 0:
             gone = self.loss.ranks if self.loss is not None else []
-            waits_for = [rank for rank in range(self.world_size) if rank not in gone]
+            waits_for = [m.rank for m in self.members if m.rank not in gone and not m.surely_gone()]
         patience = time.monotonic() + _FAREWELL
         while True:
             states = self._read(waits_for)

@@ -91,14 +91,12 @@ def _asking_before_the_end(watch: Watch) -> Iterator[None]:
         signal.signal(signal.SIGTERM, ask)
     try:
         yield
-    except RuntimeError as error:
+    except BaseException as error:
         if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being asked already
-        lost = watch.explain(error)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends, but first it says what it knows
+        lost = watch.explain(error) if isinstance(error, RuntimeError) else None
         if lost is not None:
             raise lost from error
-        if ours:
-            signal.signal(signal.SIGTERM, earlier)
         raise
     finally:
         if ours and signal.getsignal(signal.SIGTERM) == ask:

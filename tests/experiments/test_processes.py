@@ -1,51 +1,210 @@
 """Two processes on the CPU against one."""
 
+import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.experiments import two_processes
+from tests.experiments.two_processes import IN_EPOCH_2, RESUME, evaluate, signal_after, train
+from utils.errors import InterruptedRunError
+
 ROOT = Path(__file__).parents[2]
-OPTIONS = [
-    *("--model.backbone.name", "test_vit", "--model.backbone.pretrained", "false", "--data.image_size", "32"),
-    *("--data.workers", "0", "--train.device", "cpu", "--train.batch_size", "9", "--train.epochs", "2"),
-    *("--train.optimizer", "sgd", "--train.backbone_lr", "1e-2", "--train.head_lr", "1e-2", "--eval.resamples", "100"),
-]
+PROGRAM = str(Path(two_processes.__file__))
+SUITE = """seeds: [0, 1]
+letterbox: run
+conditions:
+  identity: {}
+  permute: {perturbation: permute_patches, views: single, patch: 56}
+  blank: {perturbation: blank, views: single}
+"""
+PHASES = ("together", "copies", "evaluate", "disagree", "continue", "stop", "die")
+# As in a collective on GPUs, which does not notice that another process is gone.
+HANG = """
+import os, signal, time
+from utils.devices import make_accelerator
+from utils.errors import run_script
+from utils.sections import TrainConfig
+from utils.watch import watched
+
+def main(argv):
+    accelerator = make_accelerator(TrainConfig(device="cpu"))
+    with watched(accelerator):
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(100)
+
+run_script(main)
+"""
 
 
-def start(processes: int, *options: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Launch:
+    """What two processes left behind: their runs, and for each process what it answered and printed to stderr."""
+
+    folder: Path
+    status: int
+    seconds_after_last_answer: float
+    answers: list[dict[str, Any]]
+    errors: list[str]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", port]
-    return subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), "train_Off-the-shelf.py", *OPTIONS, *options],
+        return str(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def launch(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """One process trains; then torchrun starts two, which go through all phases."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "tree").symlink_to(pair_tree)
+    (folder / "suite.yaml").write_text(SUITE)
+    train(folder, "alone")
+    train(folder, "copies_alone", "--train.micro_batch", "1", "--train.epochs", "1")
+    with pytest.raises(InterruptedRunError), signal_after(IN_EPOCH_2, signal.SIGTERM):
+        train(folder, "begun_alone")
+    torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+    torchrun += ["--redirects", "3", "--log-dir", str(folder / "logs")]
+    done = subprocess.run(
+        [sys.executable, "-m", *torchrun, PROGRAM, str(folder), *PHASES],
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        env=environment(),
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=300,
     )
+    seconds = time.time() - (folder / "1.json").stat().st_mtime
+    answers = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    errors = [next((folder / "logs").rglob(f"{rank}/stderr.log")).read_text() for rank in range(2)]
+    return Launch(folder, done.returncode, seconds, answers, errors)
 
 
-def test_two_processes_equal_one(pair_tree: Path, tmp_path: Path) -> None:
-    """48 pairs in batches of 9: the last step has 3, which two processes share unevenly."""
-    for processes in (1, 2):
-        done = start(processes, "--data.root", str(pair_tree), "--run.dir", str(tmp_path / str(processes)))
-        assert done.returncode == 0, done.stderr
-    one, two = (tmp_path / name for name in ("1", "2"))
-    weights = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+def assert_close(one: Any, other: Any, tolerance: float = 1e-5) -> None:  # noqa: ANN401  # what JSON holds
+    """Compare numbers inside dicts and lists; everything else must be equal."""
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        assert_close(list(one.values()), list(other.values()), tolerance)
+    elif isinstance(one, list):
+        for before, after in zip(one, other, strict=True):
+            assert_close(before, after, tolerance)
+    elif isinstance(one, float):
+        assert other == pytest.approx(one, abs=tolerance)
+    else:
+        assert one == other
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Compare weights, logits, logged losses and scores of two runs."""
+    weights = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
     for name, tensor in weights[0].items():
-        assert weights[1][name] == pytest.approx(tensor, abs=1e-5), name
-    logits = [np.load(run / "logits.npz")["test"] for run in (one, two)]
-    assert logits[1] == pytest.approx(logits[0], abs=1e-4)
-    rows = [json.loads((run / "log.jsonl").read_text().splitlines()[-1])["train"] for run in (one, two)]
-    assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], abs=1e-5)
-    assert json.loads((two / "metrics.json").read_text())["test"]["n_pairs"] == 20
+        np.testing.assert_allclose(weights[1][name], tensor, rtol=0, atol=1e-5, err_msg=name)
+    logits = [np.load(run / "logits.npz")["test"] for run in (one, other)]
+    np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-5)
+    logs = [(run / "log.jsonl").read_text().splitlines() for run in (one, other)]
+    before, after = ([json.loads(line)["train"] for line in log] for log in logs)
+    assert_close(before, after)
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
+    assert_close(metrics[0]["test"], metrics[1]["test"])
+    assert metrics[1]["test"]["n_pairs"] == 20
+
+
+def test_two_processes_equal_one(launch: Launch) -> None:
+    """5 and 4 pairs of a step in micro-batches of 2: parts of 2, 2, 1 and of 2, 1, 1; and 2 and 1 in the last step."""
+    assert_equal_runs(launch.folder / "alone", launch.folder / "together")
+
+
+def test_copies_count_nothing(launch: Launch) -> None:
+    assert_equal_runs(launch.folder / "copies_alone", launch.folder / "copies")
+
+
+def test_evaluation_shares_the_pairs(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    alone, together = (launch.folder / f"evaluated_{how}" for how in ("alone", "together"))
+    assert [answer["evaluate"] > 0 for answer in launch.answers] == [True, False]  # one of them writes
+    evaluate(launch.folder, "together", "evaluated_alone")
+    results = [json.loads((folder / "results.json").read_text()) for folder in (alone, together)]
+    assert_close(results[0]["runs"]["together"]["conditions"], results[1]["runs"]["together"]["conditions"], 1e-6)
+    assert results[1]["baselines"] == results[0]["baselines"]
+    files = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) for folder in (alone, together)]
+    assert files[0] == files[1]
+    for name in (name for name in files[0] if name.endswith("predictions.csv")):
+        before, after = (read_rows(folder / name) for folder in (alone, together))
+        assert len(before) in (21, 41)  # one or two seeds
+        assert_close(before, after, 2e-6)
+
+
+def read_rows(path: Path) -> list[list[float | str]]:
+    """Read a table in which numbers have a point."""
+    with path.open() as file:
+        return [[float(cell) if "." in cell else cell for cell in row] for row in csv.reader(file)]
+
+
+def test_disagreement_is_told_to_both(launch: Launch) -> None:
+    first, second = (answers["disagree"] for answers in launch.answers)
+    assert first == second
+    assert "train.seed is 0 in process 0 (" in first
+    assert " and 1 in process 1 (" in first
+
+
+def test_a_run_goes_on_with_more_processes(launch: Launch) -> None:
+    assert_equal_runs(launch.folder / "alone", launch.folder / "begun_alone")
+
+
+def test_a_run_goes_on_with_fewer_processes(launch: Launch) -> None:
+    """Process 1 got the signal, both stopped after the same step of an epoch."""
+    assert [answers["stop"] for answers in launch.answers] == [signal.SIGTERM] * 2
+    assert not (launch.folder / "begun_together" / "metrics.json").exists()
+    train(launch.folder, "begun_together", *RESUME)
+    assert_equal_runs(launch.folder / "alone", launch.folder / "begun_together")
+
+
+def test_a_killed_process_stops_the_other_with_its_name(launch: Launch) -> None:
+    """torchrun sends the one that is left SIGTERM, which asks for a stop that both would have to agree to."""
+    assert launch.status != 0
+    assert launch.seconds_after_last_answer < 60
+    said = launch.errors[0].splitlines()[-1]
+    assert said.startswith("stopped: process 1 (pid ")
+    assert "is gone: it ended without a word" in said
+    assert "the run cannot go on without all its processes. Continue with " in said
+    assert "Traceback" not in launch.errors[0]
+    train(launch.folder, "lost", *RESUME)
+    assert_equal_runs(launch.folder / "alone", launch.folder / "lost")
+
+
+def test_a_process_that_hangs_is_ended_when_the_main_one_is_gone() -> None:
+    """Started as SLURM does, without anybody who looks after them; process 0 takes the store with it."""
+    port = free_port()
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", HANG],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment()
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [-signal.SIGKILL, 1]
+    assert f"stopped: process 0 (pid {started[0].pid} on " in errors[1]
+    assert "Traceback" not in errors[1]
