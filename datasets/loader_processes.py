@@ -9,11 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import torch
-
 from utils.errors import RunError
 
-_KEPT_MEMORY = 31 << 20  # bytes; above 32 MB glibc would not keep them
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (?:is killed by signal: (.+?)\.? *$|exited)")
 
 
@@ -22,9 +19,6 @@ def begin_worker(_worker: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # glibc keeps freed memory of up to the size of the largest block that it has ever seen freed. Otherwise each
-    # picture would be decoded into pages that the system has to find and clear anew.
-    torch.empty(_KEPT_MEMORY, dtype=torch.uint8)
 
 
 def report_dead_workers() -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from datasets.loader_processes import begin_worker, in_one_line, report_dead_workers
 from datasets.pairs import Item, PairDataset
 from datasets.sampling import OrderedBatches, StepSampler
-from datasets.shared_memory import require_room, slots_of
+from datasets.shared_memory import fitting_workers, require_room, slots_of
 from datasets.slots import Delivery, Order, Slots
 from datasets.workers import available_cores
 from utils.batch import Batch
@@ -55,7 +55,10 @@ class PairLoader(DataLoader[Batch]):
             # Workers end in good order with the last reference, and the error's traceback would keep these two.
             self._iterator = None
             del batches
-            raise in_one_line(error) from None
+            plain = in_one_line(error)
+            if plain is error:
+                raise
+            raise plain from None
 
 
 def training_loader(
@@ -144,24 +147,29 @@ def _largest(batches: Batches) -> int:
     return max(map(len, batches), default=0)
 
 
-def resolve_workers(setting: int | Literal["auto"], n_pairs: int | None = None, processes: int = 1) -> int:
-    """Turn ``data.workers`` into a number of loader processes for each training process.
+def resolve_workers(
+    setting: int | Literal["auto"], n_pairs: int | None = None, processes: int = 1, *, batch_bytes: int = 0
+) -> int:
+    """Turn ``data.workers`` into a number of loader processes for each training process, without measuring.
 
     ``auto`` takes the processor cores that this process may use, divided among the training processes of this
-    machine, at least 1 and at most 8; below 256 pairs it takes 0, since starting processes would cost more than it
-    saves.
+    machine, at least 1 and at most 8, and no more than shared memory has room for; below 256 pairs it takes 0, since
+    starting processes would cost more than it saves. ``datasets.probe`` measures instead.
 
     Args:
         setting: ``data.workers``.
         n_pairs: pairs that the loader serves, where known.
         processes: training processes on this machine.
+        batch_bytes: memory of a batch (``BatchLayout.nbytes``), where known.
 
     Raises:
         ConfigError: where the number is negative or above the number of cores, naming both.
     """
     cores = available_cores()
     if setting == "auto":
-        return 0 if n_pairs is not None and n_pairs < FEW_PAIRS else max(1, min(MOST_WORKERS, cores // processes))
+        if n_pairs is not None and n_pairs < FEW_PAIRS:
+            return 0
+        return fitting_workers(max(1, min(MOST_WORKERS, cores // processes)), PREFETCHED_BATCHES, batch_bytes)
     if setting < 0:
         raise ConfigError(f"data.workers is {setting}; allowed: 'auto', or 0 to {cores} (this machine's cores)")
     if setting * processes > cores:
