@@ -3,6 +3,7 @@
 Beside it: what one core does in a second, two shards against one process, and an archive made smaller against pairs.
 """
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -120,18 +121,24 @@ def scripts(archive: Path, root: Path, *runs: list[str]) -> Callable[[], None]:
 def against_plain_loop(folder: Path, archive: Path, size: int, repeats: int) -> list[Row]:
     """Return the rows of one size of cut-outs."""
     ours, theirs, cores = folder / "ours", folder / "theirs", available_cores()
+    make, busy = made(archive, ours, size=size), []
+
+    def all_cores() -> None:
+        before = os.times()
+        make()
+        busy.append(sum(os.times()[:4]) - sum(before[:4]))  # processor seconds of this process and its workers
 
     def one_loop() -> None:
         shutil.rmtree(theirs, ignore_errors=True)
         plain_loop(archive, theirs, size)
 
-    times = in_turn(made(archive, ours, size=size), one_loop, repeats, warm_up=False)
+    times = in_turn(all_cores, one_loop, repeats, warm_up=False)
     read, written = count_files(archive), count_files(ours)
     limit = (f"decoding and encoding alone on {cores} cores", bare_codec(archive, ours) / cores)
     name = f"{PHOTOS} photos of {SIDE} px" + (f" to {size} px" if size else "")
     files = f"both read {read}; ours writes {written}, the loop {count_files(theirs)}"
-    core_seconds = statistics.median(times[0]) * cores
-    note = f"with the start of {cores} workers; {written.count // 2} pairs"
+    core_seconds = statistics.median(busy)
+    note = f"{core_seconds:.2f} processor seconds, with the start of {cores} workers; {written.count // 2} pairs"
     return [
         Result(name, "all cores", "one plain loop", *times, target=1.7, limit=limit, reads=files),
         Recorded(f"{name}: photos read", read.pixels / 2 / 1e6 / core_seconds, "Mpixel/s per core", note=note),

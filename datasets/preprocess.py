@@ -1,4 +1,4 @@
-"""An archive in, a tree of pairs out: whole, or unfinished beside its final place and ready to be continued."""
+"""An archive in, a tree of pairs or a smaller archive out: whole, or unfinished beside its place, to be continued."""
 
 import errno
 import os
