@@ -84,7 +84,7 @@ def test_two_processes_at_once(archive: "ArchiveMaker", tmp_path: Path) -> None:
 def test_a_killed_shard_is_run_again(archive: "ArchiveMaker", tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for number in range(60):
-        labels = np.kron(generator.integers(0, 3, (6, 8)), np.ones((50, 50)))
+        labels = np.kron(generator.integers(0, 3, (6, 8)), np.ones((40, 40)))
         archive.add("train", f"p{number:02}", labels.astype(np.uint8))
     journal = tmp_path / ".tree.partial" / ".journal.2-of-2.jsonl"
     process = start(archive, tmp_path / "tree", 1, 2)
