@@ -203,8 +203,9 @@ class Watch:
         if gone:
             text = "; ".join(f"{member} {_KILLED}" for member in gone)
             self.loss = self.loss or Loss([member.rank for member in gone], text)
-        with suppress(RuntimeError):
-            self._store = self._connect()
+        elif not self._ended.is_set():
+            with suppress(RuntimeError):
+                self._store = self._connect()
 
     def _guard(self) -> None:
         """End this process where its main thread hangs, or where the store's connection does."""
