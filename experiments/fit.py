@@ -194,7 +194,7 @@ def _settle_statistics(setup: Setup, config: Config) -> None:
     order = np.random.default_rng(config.train.seed).permutation(len(setup.splits.train))
     # Rows stand in the order of their classes; each batch must mix them, as a training batch does.
     sample = setup.splits.train.subset(order[:pairs])
-    batches = loader_for(sample, specs, config, accelerator, every_process=True)
+    batches = loader_for(sample, specs, config, accelerator, plan=setup.plan, every_process=True)
     recalibrate(setup.scored_model, batches, setup.model.prepare, accelerator)
 
 
@@ -203,7 +203,7 @@ def _logits(setup: Setup, config: Config, split: str) -> np.ndarray:
     assert index is not None
     accelerator = setup.training.accelerator
     batch_size = evaluation_batch_size(config.train, config.eval)
-    loader: Iterable[Batch] = loader_for(index, setup.model.view_specs, config, accelerator)
+    loader: Iterable[Batch] = loader_for(index, setup.model.view_specs, config, accelerator, plan=setup.plan)
     scored, prepare = setup.scored_model, setup.model.prepare
     if setup.banks is not None:
         loader, scored, prepare = setup.banks.in_order(split, batch_size), BankedModel(scored), BankedModel.prepare

@@ -1,16 +1,20 @@
 """The pairs of a run, and how they reach its model."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from accelerate import Accelerator
 
 from datasets.index import PairIndex
-from datasets.loaders import PairLoader, evaluation_loader, resolve_workers
+from datasets.loaders import FEW_PAIRS, PREFETCHED_BATCHES, PairLoader, evaluation_loader, resolve_workers
 from datasets.pairs import PairDataset
+from datasets.probe import LoaderPlan, plan_loader
+from datasets.sampling import StepSampler
 from datasets.sources import load_index_of
 from datasets.splits import split_by_group
 from experiments.kinds import Config
+from experiments.micro_batch import largest_share
 from utils.batch import ViewSpec
 from utils.data_sections import DataConfig
 from utils.sections import evaluation_batch_size
@@ -41,9 +45,38 @@ def load_splits(data: DataConfig, seed: int) -> Splits:
     return Splits(kept, held_out, test)
 
 
-def loader_workers(config: Config, index: PairIndex) -> int:
-    """Return the loader processes that serve a split in each of this machine's training processes."""
-    return resolve_workers(config.data.workers, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def plan_training(
+    config: Config, dataset: PairDataset, sampler: StepSampler, step_seconds: Callable[[int], float]
+) -> LoaderPlan:
+    """Return how the training pairs are loaded; what is ``auto`` is measured, and changes no number.
+
+    Args:
+        config: its micro-batch is settled.
+        dataset: the training pairs.
+        sampler: says which pairs meet.
+        step_seconds: takes a number of pairs and returns the seconds of a training step with them.
+    """
+    data, pairs = config.data, largest_share(sampler)
+    if sampler.micro_batch is not None:
+        pairs = min(pairs, sampler.micro_batch)
+    measured = data.workers == "auto" and len(sampler.labels) >= FEW_PAIRS
+    # The loader of a split that is scored lives beside that of training.
+    at_once = (pairs, evaluation_batch_size(config.train, config.eval))
+    return plan_loader(
+        dataset.__getitems__,
+        iter(sampler),
+        n_pairs=len(sampler.labels),
+        batch_bytes=sum(map(dataset.layout.nbytes, at_once)),
+        step_seconds=step_seconds(pairs) if measured else None,
+        workers=data.workers,
+        prefetch=data.prefetch,
+        processes=_processes_here(),
+    )
+
+
+def _processes_here() -> int:
+    """Return the number of training processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def loader_for(
@@ -52,15 +85,26 @@ def loader_for(
     config: Config,
     accelerator: Accelerator,
     *,
+    plan: LoaderPlan | None = None,
     every_process: bool = False,
     augmented: bool = False,
 ) -> PairLoader:
-    """Return this process's share of a split, or all of it in every process; in order, as a rule not augmented."""
-    dataset = PairDataset(index, specs, config.data, training=augmented, seed=config.train.seed)
+    """Return this process's share of a split, or all of it in every process; in order, as a rule not augmented.
+
+    ``plan`` is that of training, where there was one: what is ``auto`` follows it.
+    """
+    data = config.data
+    workers = resolve_workers(data.workers, len(index), _processes_here())
+    prefetch = PREFETCHED_BATCHES if data.prefetch == "auto" else data.prefetch
+    if plan is not None:
+        workers, prefetch = min(workers, plan.workers), plan.prefetch
+    dataset = PairDataset(index, specs, data, training=augmented, seed=config.train.seed)
     return evaluation_loader(
         dataset,
         batch_size=evaluation_batch_size(config.train, config.eval),
-        workers=loader_workers(config, index),
+        workers=workers,
+        prefetch=prefetch,
+        photos=index.photo_codes() if data.group_by_photo else None,
         device_type=accelerator.device.type,
         world_size=1 if every_process else accelerator.num_processes,
         rank=0 if every_process else accelerator.process_index,

@@ -2,9 +2,8 @@
 
 import copy
 import math
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -52,12 +51,11 @@ def largest_micro_batch(
         ConfigError: not even ``at_least`` pairs fit, in this process or another.
     """
     accelerator, fits = training.accelerator, 0
-    with _uncompiled():
-        for pairs in _halvings(share, at_least):
-            if _fits(training, pairs, specs, n_classes):
-                fits = pairs
-                break
-            release(accelerator.device)
+    for pairs in _halvings(share, at_least):
+        if _fits(training, pairs, specs, n_classes):
+            fits = pairs
+            break
+        release(accelerator.device)
     everyone = accelerator.gather(torch.tensor([fits], device=accelerator.device)).tolist()
     if not min(everyone):
         raise ConfigError(_too_large(accelerator, everyone, min(share, at_least)))
@@ -171,15 +169,3 @@ def _fits(training: Training, pairs: int, specs: Mapping[str, ViewSpec], n_class
             raise
         return False
     return True
-
-
-def _uncompiled() -> AbstractContextManager[object]:
-    """Run compiled modules as they were written, which takes at least as much memory.
-
-    Compiling for each size would take minutes, and leave graphs for any size behind, which a continued run, that does
-    not try again, would not have.
-    """
-    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and the compiler need not be loaded
-        return nullcontext()
-    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
-    return stance

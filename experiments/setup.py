@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -10,13 +11,21 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datasets.loaders import StepSampler, training_loader
+from datasets.loaders import PREFETCHED_BATCHES, StepSampler, training_loader
 from datasets.pairs import PairDataset
+from datasets.probe import LoaderPlan
 from datasets.splits import inverse_class_weights
 from experiments.feature_bank import BankedModel, BankLoader, FeatureBanks, HeadAverage, banks_for
 from experiments.kinds import Config, Kind, Model
-from experiments.loading import Splits, loader_workers
-from experiments.micro_batch import fewest_pairs, largest_micro_batch, largest_share, micro_batch_note, trains_batchnorm
+from experiments.loading import Splits, plan_training
+from experiments.micro_batch import (
+    fewest_pairs,
+    largest_micro_batch,
+    largest_share,
+    memory_explained,
+    micro_batch_note,
+    trains_batchnorm,
+)
 from utils.batch import Batch, image_memory_format
 from utils.engine import Training
 from utils.errors import ConfigError
@@ -25,6 +34,10 @@ from utils.processes import convert_sync_batchnorm
 from utils.schedule import make_schedule
 from utils.sections import TrainConfig
 from utils.seeding import seed_everything
+from utils.trial import try_step
+
+TRIED_ON_CPU = 8  # pairs
+SLOW_STEP = 1.0  # seconds
 
 
 @dataclass
@@ -41,6 +54,7 @@ class Setup:
     training: Training
     sampler: StepSampler
     train_loader: DataLoader[Batch]
+    plan: LoaderPlan
     average: ModelEmaV3 | None
     splits: Splits
     notes: list[str]
@@ -89,10 +103,27 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         train = dataclasses.replace(train, micro_batch=sampler.micro_batch)
         config = dataclasses.replace(config, train=train)
     _refuse_single_pairs(model, sampler)
+    plan = LoaderPlan(0, PREFETCHED_BATCHES)
+    if banks is None:
+        step_seconds = partial(_step_seconds, training, model, len(splits.train.classes))
+        plan = plan_training(config, dataset, sampler, step_seconds)
+    if plan.reason:
+        notes.append(f"data.workers and data.prefetch: {plan.reason}")
     loader = training_loader(
-        dataset, sampler, workers=loader_workers(config, splits.train), device_type=accelerator.device.type
+        dataset, sampler, workers=plan.workers, prefetch=plan.prefetch, device_type=accelerator.device.type
     )
-    return Setup(config, model, training, sampler, loader, average, splits, notes, banks)
+    return Setup(config, model, training, sampler, loader, plan, average, splits, notes, banks)
+
+
+def _step_seconds(training: Training, model: Model, n_classes: int, pairs: int) -> float:
+    """Measure a training step; on a CPU a small one, from which that of ``pairs`` follows."""
+    accelerator = training.accelerator
+    tried = min(pairs, TRIED_ON_CPU) if accelerator.device.type == "cpu" else pairs
+    with memory_explained(accelerator, "train.micro_batch", tried):
+        first = try_step(training, tried, model.view_specs, n_classes)
+        # The first one also chooses kernels and allocates memory.
+        seconds = first if first > SLOW_STEP else try_step(training, tried, model.view_specs, n_classes)
+    return seconds * pairs / tried
 
 
 def _fit_micro_batch(training: Training, model: Model, sampler: StepSampler, n_classes: int) -> str:

@@ -1,8 +1,9 @@
 """A training step tried out before the first one, of which nothing stays."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ def try_step(training: Training, pairs: int, specs: Mapping[str, ViewSpec], n_cl
     accelerator, device = training.accelerator, training.accelerator.device
     # Not the wrapper of several processes: where one runs out of memory, the others would wait for its gradients.
     model: nn.Module = accelerator.unwrap_model(training.model)
-    with _put_back(model, device):
+    with _put_back(model, device), _uncompiled():
         model.train()
         _part_from_other_processes(model)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -85,6 +86,18 @@ def _part_from_other_processes(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.SyncBatchNorm):
             module.eval()
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Run compiled modules as they were written, which takes at least as much memory.
+
+    Compiling for each size would take minutes, and leave graphs for any size behind, which a continued run, that does
+    not try again, would not have.
+    """
+    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and the compiler need not be loaded
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextmanager
