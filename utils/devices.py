@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import os
+from datetime import timedelta
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from utils.errors import ConfigError
 from utils.sections import Device, Precision, TrainConfig
@@ -79,7 +80,8 @@ def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
-        kwargs_handlers=[_between_processes()],
+        # Processes that are gone are noticed otherwise (utils.watch); the main one may write or resample for long.
+        kwargs_handlers=[_between_processes(), InitProcessGroupKwargs(timeout=timedelta(hours=2))],
     )
 
 
