@@ -188,13 +188,11 @@ def publish(benchmark: str, results: Sequence[Row], *, reads: str = "", notes: S
         notes: lines under the table.
     """
     print(f"\n== {benchmark}")
-    print(textwrap.fill(machine(), WIDTH, initial_indent="  ", subsequent_indent="    "))
+    _print_below(machine())
     print(format_table(HEADER, [result.cells() for result in results]))
     each = [f"{result.name}: {result.reads}" for result in results if result.reads]
-    for line in [f"reads: {text}" for text in ([reads] if reads else []) + each]:
-        print("  " + line)
-    for note in notes:
-        print("  " + note)
+    for line in [*(f"reads: {text}" for text in ([reads] if reads else []) + each), *notes]:
+        _print_below(line)
     sys.stdout.flush()
     OUT.mkdir(parents=True, exist_ok=True)
     document = {
@@ -205,6 +203,10 @@ def publish(benchmark: str, results: Sequence[Row], *, reads: str = "", notes: S
         "results": [_document(result) for result in results],
     }
     (OUT / f"{benchmark}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _print_below(text: str) -> None:
+    print(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    "))
 
 
 def _document(result: Row) -> dict[str, Any]:

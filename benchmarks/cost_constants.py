@@ -60,7 +60,7 @@ class Gpu:
     bandwidth: float
 
 
-GPUS = (Gpu("A100 80 GB", 312e12, 2.039e12), Gpu("H100 SXM", 989e12, 3.35e12))
+GPUS = (Gpu("A100", 312e12, 2.039e12), Gpu("H100", 989e12, 3.35e12))
 
 BACKBONES = {
     "MobileNetV2": "mobilenetv2_100",

@@ -6,15 +6,18 @@ counts of benchmarks/flops.py; a forward and a backward pass together count as t
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 from benchmarks.cost_constants import BACKBONES, GPUS, MODULE_PAIRS, SCALES, Constants, Gpu
 from benchmarks.flops import BackboneCost, count
+from utils.errors import ConfigError, DataError, run_script
 
 C = Constants()
 BYTES_PER_NUMBER = 2  # activations in bf16
 BYTES_PER_GRADIENT = 4  # gradients in fp32
 PASSES = 3  # a backward pass computes twice what the forward pass does
 RESAMPLES = 2_000
+MODULES = "modules (roi, extra-roi)"
 
 Costs = Mapping[str, BackboneCost]
 Row = Sequence[str]
@@ -26,34 +29,49 @@ def backbone_costs() -> Costs:
     return {label: count(name) for label, name in BACKBONES.items()}
 
 
-def photos(pairs: float) -> float:
+def photos(pairs: float, c: Constants = C) -> float:
     """Photos that hold so many pairs, at FoodSeg103's co-occurrence."""
-    return pairs / C.pairs_per_photo.value
+    return pairs / c.pairs_per_photo.value
 
 
-def folder_bytes(pairs: float) -> float:
+def folder_bytes(pairs: float, c: Constants = C) -> float:
     """Bytes of folder pairs at 224 pixels with their manifest, two files a pair."""
-    return pairs * (C.pair_bytes.value + C.manifest_bytes.value + 2 * C.slack_bytes.value)
+    return pairs * (c.pair_bytes.value + c.manifest_bytes.value + 2 * c.slack_bytes.value)
 
 
-def archive_bytes(pairs: float, *, small: bool) -> float:
+def archive_bytes(pairs: float, c: Constants = C, *, small: bool) -> float:
     """Bytes of photos and masks, two files a photo: as they are, or made small to 224 pixels."""
-    photo, mask = (C.small_photo_bytes, C.small_mask_bytes) if small else (C.photo_bytes, C.mask_bytes)
-    return photos(pairs) * (photo.value + mask.value + 2 * C.slack_bytes.value)
+    photo, mask = (c.small_photo_bytes, c.small_mask_bytes) if small else (c.photo_bytes, c.mask_bytes)
+    return photos(pairs, c) * (photo.value + mask.value + 2 * c.slack_bytes.value)
 
 
-def preprocessing_hours(pairs: float) -> float:
-    """Hours of one core that cutting takes."""
-    return (photos(pairs) * C.cut_photo_ms.value + pairs * C.cut_pair_ms.value) / 3.6e6
+def preprocessing_seconds(pairs: float, c: Constants = C) -> float:
+    """Seconds of one core that cutting folder pairs takes."""
+    return (photos(pairs, c) * c.cut_photo_ms.value + pairs * c.cut_pair_ms.value) / 1e3
 
 
-def pair_ms(source: str) -> float:
+def scan_seconds(pairs: float, c: Constants = C) -> float:
+    """Seconds of one core that the first look at an archive takes."""
+    return photos(pairs, c) * c.scan_photo_ms.value / 1e3
+
+
+def start_seconds(pairs: float, c: Constants = C) -> float:
+    """Seconds that listing folder pairs takes with their manifest."""
+    return pairs * c.index_pair_us.value / 1e6
+
+
+def index_bytes(pairs: float, c: Constants = C) -> float:
+    """Bytes of memory that the list of pairs takes in each process."""
+    return pairs * c.index_bytes.value
+
+
+def pair_ms(source: str, c: Constants = C) -> float:
     """Milliseconds of one core that loading a pair takes: ``folders``, ``archive`` or ``grouped`` by photo."""
-    photo, pair = C.archive_photo_ms.value, C.archive_pair_ms.value
+    photo, pair = c.archive_photo_ms.value, c.archive_pair_ms.value
     return {
-        "folders": C.folder_pair_ms.value,
+        "folders": c.folder_pair_ms.value,
         "archive": photo + pair,
-        "grouped": photo / C.pairs_per_photo.value + pair,
+        "grouped": photo / c.pairs_per_photo.value + pair,
     }[source]
 
 
@@ -116,7 +134,7 @@ def sizes_table() -> str:
         "archive, 224 px": lambda n: size(archive_bytes(n, small=True)),
         "files of an archive": lambda n: amount(2 * photos(n)),
         "manifest.csv": lambda n: size(n * C.manifest_bytes.value),
-        "index in memory, each process": lambda n: size(n * C.index_bytes.value),
+        "index in memory, each process": lambda n: size(index_bytes(n)),
         "logits of the test pairs, fp32": lambda n: size(n * (1 - C.train_share.value) * C.classes.value * 4),
     }
     return markdown(("", *SCALES), [(kind, *(text(n) for n in SCALES.values())) for kind, text in kinds.items()])
@@ -125,9 +143,9 @@ def sizes_table() -> str:
 def core_time_table() -> str:
     """Time of one core, by number of pairs."""
     kinds: dict[str, Callable[[float], float]] = {
-        "preprocessing to folder pairs": lambda n: preprocessing_hours(n) * 3600,
-        "first scan of an archive": lambda n: photos(n) * C.scan_photo_ms.value / 1e3,
-        "start with a manifest": lambda n: n * C.index_pair_us.value / 1e6,
+        "preprocessing to folder pairs": preprocessing_seconds,
+        "first scan of an archive": scan_seconds,
+        "start with a manifest": start_seconds,
         "loading each pair once, folders": lambda n: n * pair_ms("folders") / 1e3,
         "loading each pair once, archive": lambda n: n * pair_ms("archive") / 1e3,
         "loading each pair once, archive by photo": lambda n: n * pair_ms("grouped") / 1e3,
@@ -160,22 +178,19 @@ def backbone_table(costs: Costs) -> str:
     return markdown(header, rows)
 
 
-def gpu_table(costs: Costs) -> str:
-    """Training pairs per second and the hours of one GPU for the paper's whole protocol."""
-    header = ["modules (roi, extra-roi)", *(f"{gpu.name}: pairs/s" for gpu in GPUS)]
-    header += [f"{gpu.name}: {name}" for name in SCALES for gpu in GPUS]
+def gpu_table(gpu: Gpu, costs: Costs) -> str:
+    """Training pairs per second of one GPU, and its time for the paper's whole protocol."""
     rows = []
     for modules in MODULE_PAIRS:
-        rates = [f"{pairs_per_second(modules, gpu, costs):,.0f}" for gpu in GPUS]
-        hours = [duration(3600 * gpu_hours(n, modules, gpu, costs)) for n in SCALES.values() for gpu in GPUS]
-        rows.append((", ".join(modules), *rates, *hours))
-    return markdown(header, rows)
+        times = [f"{gpu_hours(n, modules, gpu, costs):,.3g} h" for n in SCALES.values()]
+        rows.append((", ".join(modules), f"{pairs_per_second(modules, gpu, costs):,.0f}", *times))
+    return markdown((MODULES, "pairs/s", *SCALES), rows)
 
 
 def loader_table(costs: Costs) -> str:
     """Cores that must load for each GPU, so that it never waits."""
     sources = {"folders": "folders", "archive": "archive", "grouped": "archive by photo"}
-    header = ("modules (roi, extra-roi)", *(f"{gpu.name}: {label}" for gpu in GPUS for label in sources.values()))
+    header = (MODULES, *(f"{gpu.name}: {label}" for gpu in GPUS for label in sources.values()))
     rows = []
     for modules in MODULE_PAIRS:
         cores = [pairs_per_second(modules, gpu, costs) * pair_ms(source) / 1e3 for gpu in GPUS for source in sources]
@@ -186,7 +201,7 @@ def loader_table(costs: Costs) -> str:
 def network_table(costs: Costs, batch: int = 50, counts: Sequence[int] = (2, 8, 64)) -> str:
     """What a GPU sends in a step, and how long that takes beside the step's computing."""
     gpu = GPUS[-1]
-    header = ("modules (roi, extra-roi)", *(f"{n} GPUs send each" for n in counts), "sending", f"step, {batch} pairs")
+    header = (MODULES, *(f"{n} GPUs send each" for n in counts), "sending", f"step, {batch} pairs")
     rows = []
     for modules in MODULE_PAIRS:
         sent = [ring_bytes(gradient_bytes(modules, costs), n) for n in counts]
@@ -230,18 +245,43 @@ def tables() -> dict[str, str]:
         "Storage and memory": sizes_table(),
         "Time of one core": core_time_table(),
         "One picture through a backbone": backbone_table(costs),
-        "GPU time": gpu_table(costs),
+        **{f"GPU time, {gpu.name}": gpu_table(gpu, costs) for gpu in GPUS},
         "Cores that load for one GPU": loader_table(costs),
         "Network per step": network_table(costs),
         "Constants": constants_table(),
     }
 
 
-def main() -> None:
-    """Print every table."""
+def rewritten(text: str) -> str:
+    """Return a document with every table replaced by the code's, each under the heading that it has here.
+
+    Raises:
+        DataError: where a heading is missing.
+    """
     for title, table in tables().items():
-        print(f"\n### {title}\n\n{table}")
+        before, heading, after = text.partition(f"### {title}\n\n")
+        if not heading:
+            raise DataError(f"the document has no heading '### {title}'")
+        rest = after[after.index("\n\n") + 1 :] if after.startswith("|") else f"\n{after}"
+        text = f"{before}{heading}{table}\n{rest}"
+    return text
+
+
+def main(arguments: list[str]) -> None:
+    """Print every table, or put them into a document: ``--write docs/scaling.md``.
+
+    Raises:
+        ConfigError: where the arguments are others.
+    """
+    if not arguments:
+        for title, table in tables().items():
+            print(f"\n### {title}\n\n{table}")
+    elif len(arguments) == 2 and arguments[0] == "--write":
+        path = Path(arguments[1])
+        path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        raise ConfigError(f"unknown arguments {' '.join(arguments)}; give none, or --write docs/scaling.md")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
