@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from datasets.archive_scan import DATA_OPTIONS
 from datasets.cutouts import resize_labels, resize_photo
@@ -74,15 +73,26 @@ class ArchiveReader:
         labels = decode_labels(_read(mask_file), str(mask_file))
         option = DATA_OPTIONS.mask_orientation
         labels = align_labels(labels, decoded, self._archive.mask_orientation, str(photo_file), str(mask_file), option)
-        pixels = torch.from_numpy(np.array(resize_photo(decoded.image, size)))
-        picture: Photo = pixels.permute(2, 0, 1).contiguous().numpy()
+        pixels = np.array(resize_photo(decoded.image, size))
+        picture: Photo = pixels.transpose(2, 0, 1)  # pixel by pixel in memory, as a decoded cut-out
         width, height = (int(side) for side in self.index.size[row])
         if picture.shape[1:] != (height, width):
             raise DataError(
                 f"{photo_file} gives pairs of {picture.shape[2]}×{picture.shape[1]} pixels, but the index says "
                 f"{width}×{height}: it changed since the archive was scanned; run the same command again"
             )
-        return _Opened(picture, resize_labels(labels, size), (picture[0] | picture[1] | picture[2]) != 0)
+        return _Opened(picture, resize_labels(labels, size), _bright(pixels))
+
+
+def _bright(pixels: Photo) -> Mask:
+    """Return where H×W×3 pixels are not black."""
+    height, width, _ = pixels.shape
+    values = pixels.reshape(-1)
+    # A pass over neighbouring values is faster than three over every third one.
+    any_of_three = values[:-2] | values[1:-1]
+    any_of_three |= values[2:]
+    bright: Mask = (any_of_three[::3] != 0).reshape(height, width)
+    return bright
 
 
 def _read(path: Path) -> bytes:
