@@ -91,7 +91,7 @@ def _differences(fact: str, names: list[str], values: list[dict[str, str]]) -> l
             first, other = (values[place].get(key, "absent") for place in (0, rank))
             lines.append(f"{key} is {first} in {names[0]} and {other} in {names[rank]}{more}")
         else:
-            lines.append(f"the {fact} of {names[rank]}{more} is not that of {names[0]}")
+            lines.append(f"{names[rank]}{more} differs from {names[0]} in the {fact}")
     return lines
 
 

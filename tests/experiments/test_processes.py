@@ -162,6 +162,7 @@ def test_disagreement_is_told_to_both(launch: Launch) -> None:
     assert first == second
     assert "train.seed is 0 in process 0 (" in first
     assert " and 1 in process 1 (" in first
+    assert not (launch.folder / "disagreeing").exists()
 
 
 def test_a_run_goes_on_with_more_processes(launch: Launch) -> None:

@@ -21,7 +21,6 @@ from experiments.evaluation.options import EvaluateOptions, EvaluationData
 from experiments.kinds import OFF_THE_SHELF
 from utils.devices import make_accelerator
 from utils.errors import InterruptedRunError, UserError, run_script
-from utils.processes import refuse_disagreement
 from utils.sections import TrainConfig
 from utils.watch import watched
 
@@ -84,12 +83,12 @@ def evaluate(folder: Path, run: str, out: str) -> dict[str, Any]:
     )
 
 
-def disagree(accelerator: Accelerator) -> str:
-    """Return what a process is told whose seed is its rank."""
+def disagree(folder: Path, accelerator: Accelerator) -> str:
+    """Return what a process is told that was started with a seed of its own."""
     try:
-        refuse_disagreement(accelerator, {"configuration": {"train": {"seed": accelerator.process_index}}})
+        train(folder, "disagreeing", "--train.seed", str(accelerator.process_index))
     except UserError as error:
-        return str(error)
+        return str(error) if error.in_every_process else "not known to be the same in both"
     return ""
 
 
@@ -113,7 +112,7 @@ PHASES: dict[str, Callable[[Path, Accelerator], Any]] = {
     "together": lambda folder, _: train(folder, "together"),
     "copies": lambda folder, _: train(folder, "copies", "--train.micro_batch", "1", "--train.epochs", "1"),
     "evaluate": lambda folder, _: len(evaluate(folder, "together", "evaluated_together")),
-    "disagree": lambda _, accelerator: disagree(accelerator),
+    "disagree": disagree,
     "continue": lambda folder, _: train(folder, "begun_alone", *RESUME),
     "stop": lambda folder, _: stop(folder),
     "die": lambda folder, _: die(folder),

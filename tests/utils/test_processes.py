@@ -68,7 +68,7 @@ def test_keys_that_differ_are_named_in_every_process(monkeypatch: pytest.MonkeyP
 def test_other_data_is_told_from_another_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = [{"configuration": CONFIG, "set of pairs": digest} for digest in ("abc", "abd", "abd")]
     said = meet(monkeypatch, *facts)
-    assert said[0].endswith("data: the set of pairs of process 1 (host1) (and 1 more) is not that of process 0 (host0)")
+    assert said[0].endswith("data: process 1 (host1) (and 1 more) differs from process 0 (host0) in the set of pairs")
 
 
 def test_some_keys_may_differ(monkeypatch: pytest.MonkeyPatch) -> None:
