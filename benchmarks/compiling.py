@@ -1,0 +1,71 @@
+"""Backbones with and without ``torch.compile``: what a step gains, and what compiling costs first.
+
+``python -m benchmarks.compiling cpu`` or ``cuda``. On a CPU small members of each family are taken, and it takes most
+of an hour; on a GPU ``python -m benchmarks.gpu`` does it too.
+"""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks.common import Recorded, Result, Row, in_turn, publish
+from benchmarks.steps import Case, engine
+from utils.devices import available_devices
+from utils.errors import ConfigError, run_script
+
+# One of each family: the paper's five and a residual network on GPUs, smaller ones on CPUs.
+ON_A_GPU = (
+    Case("deit_base_distilled_patch16_224", 224, 50, 10, "cuda", "bf16"),
+    Case("vit_base_patch16_224", 224, 50, 10, "cuda", "bf16"),
+    Case("mixer_b16_224", 224, 50, 10, "cuda", "bf16"),
+    Case("mobilenetv2_100", 224, 50, 10, "cuda", "bf16"),
+    Case("resnet50", 224, 50, 10, "cuda", "bf16"),
+)
+ON_A_CPU = (
+    Case("deit_tiny_distilled_patch16_224", 224, 4, 1),
+    Case("vit_tiny_patch16_224", 224, 4, 1),
+    Case("mixer_s32_224", 224, 4, 1),
+    Case("mobilenetv2_050", 96, 8, 1),
+    Case("resnet18", 96, 8, 1),
+)
+
+
+def compiled_against_eager(cases: Sequence[Case], repeats: int) -> list[Row]:
+    """Return two rows for each case: the step's gain, and the seconds until the first compiled step was done."""
+    rows: list[Row] = []
+    for case in cases:
+        torch.compiler.reset()
+        eager = engine(case, resident=True)
+        started = time.perf_counter()
+        compiled = engine(_compiled(case), resident=True)
+        compiled()
+        seconds = time.perf_counter() - started
+        times = in_turn(compiled, eager, repeats)
+        name = f"{case.steps} training steps, two {case.backbone}, {case.side} px, batch {case.pairs}"
+        rows.append(Result(name, "compiled", "as it is", *times))
+        rows.append(Recorded("until the first of them is done", seconds, "s", note="built and compiled"))
+    return rows
+
+
+def _compiled(case: Case) -> Case:
+    return Case(case.backbone, case.side, case.pairs, case.steps, case.device, case.precision, compiled=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Measure the families on the device that is named.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    device = arguments[0] if arguments else available_devices()[0]
+    if device not in ("cpu", "cuda") or device not in available_devices():
+        raise ConfigError(
+            f"benchmarks.compiling takes cpu or cuda, here {', '.join(available_devices())}; not {device}"
+        )
+    cases = ON_A_CPU if device == "cpu" else ON_A_GPU
+    publish(f"compiling_{device}", compiled_against_eager(cases, repeats=7), reads="nothing: random pixels")
+
+
+if __name__ == "__main__":
+    run_script(main)
