@@ -95,22 +95,26 @@ class ScanCache:
         return self.folder / MANIFEST_FILE
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[bool]:
         """Keep other processes from scanning the same split meanwhile; without effect where nothing can be written.
 
         Processes of one run come here together: the first scans, the others wait and find what it kept.
+
+        Yields:
+            Whether this process had to wait.
         """
+        waited = False
         lock = FileLock(self.folder.parent / f".{self.split}.lock")
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            if not lock.take():
+            if waited := not lock.take():
                 if os.environ.get("RANK", "0") == "0":  # one line, however many processes a run has
                     print(f"waiting for another process that scans {self.archive.root}", file=sys.stderr, flush=True)
                 lock.take(patience=math.inf)
         except OSError:  # nothing can be written there; whoever scans says so
             pass
         try:
-            yield
+            yield waited
         finally:
             lock.release()
 

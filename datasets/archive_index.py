@@ -66,8 +66,7 @@ def index_archive(
     notes = list(archive.notes)
     options = ScanOptions(config.size, config.min_area, config.mask_orientation)
     cache = ScanCache(archive, split, options)
-    with cache.locked():
-        entries, manifest = _entries(cache, photos, notes)
+    entries, manifest = _entries(cache, photos, notes)
     position = {photo.stem: place for place, photo in enumerate(photos)}
     pairs = _pairs(entries, kept_classes, {photo.stem: photo.group for photo in photos})
     _check_pairs(f"{root}, split {split}", every_class, kept_classes, entries, pairs, require_every_class)
@@ -92,30 +91,49 @@ def check_archive_folder(root: Path) -> None:
     """Raise a ``DataError`` that says what to name where there is no folder, or one inside an archive."""
     there = f"set {DATA_OPTIONS.root} to the folder that holds {PICTURE_FOLDER}/ and category_id.txt"
     if not root.is_dir():
-        raise DataError(f"the archive {root} {'is a file' if root.exists() else 'does not exist'}; {there}")
+        siblings = [path.name for path in root.parent.iterdir() if path.is_dir()] if root.parent.is_dir() else []
+        wrong = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"the archive {root} {wrong}; {there}{nearest(root.name, siblings)}")
     above = next((folder for folder in root.resolve().parents if (folder / PHOTO_FOLDER).is_dir()), None)
     if above is not None and not (root / PICTURE_FOLDER).is_dir():
-        raise DataError(f"{root} lies inside an archive; {there}: did you mean {above}?")
+        raise DataError(f"{root} lies inside an archive; {there}; did you mean {above}?")
 
 
 def _entries(cache: ScanCache, photos: list[ArchivePhoto], notes: list[str]) -> tuple[list[PairEntry], Path | None]:
     """Return the pairs and the manifest that keeps them; scan what is not kept."""
     root = cache.archive.root
     stamps = {photo.stem: stamp_of(root, photo) for photo in photos}
-    kept: dict[str, KeptPhoto] = {}
-    try:
-        kept = cache.read_photos() or {}
-    except DataError as error:
-        notes.append(f"the kept scan of {root} cannot be used ({error}); scanned anew")
+    try:  # without the lock, so that the processes of a run need not wait for each other at every start
+        same, whole = _compare(cache, photos, stamps)
+    except DataError:
+        same, whole = {}, False
+    found = None
+    if not whole:
+        with cache.locked() as waited:
+            try:
+                same, whole = _compare(cache, photos, stamps)
+            except DataError as error:
+                same = {}
+                notes.append(f"the kept scan of {root} cannot be used ({error}); scanned anew")
+            if not whole:
+                found = _scan(cache, photos, stamps, same, notes)
+            elif waited:
+                notes.append(f"{cache.split}: waited for another process, which scanned the photos")
+    _note_left_out(cache, list(same.values()), notes)
+    return found or (cache.read_entries(), cache.manifest)
+
+
+def _compare(
+    cache: ScanCache, photos: list[ArchivePhoto], stamps: dict[str, list[int] | None]
+) -> tuple[dict[str, KeptPhoto], bool]:
+    """Return the kept photos that lie on the disk as they did, by stem, and whether they are all there is."""
+    kept = cache.read_photos() or {}
     same = {
         photo.stem: kept[photo.stem]._replace(group=photo.group)
         for photo in photos
         if photo.stem in kept and kept[photo.stem].shows(photo, stamps[photo.stem])
     }
-    whole = same == kept and len(same) == len(photos)
-    found = (cache.read_entries(), cache.manifest) if whole else _scan(cache, photos, stamps, same, notes)
-    _note_left_out(cache, list(same.values()), notes)
-    return found
+    return same, same == kept and len(same) == len(photos)
 
 
 def _scan(

@@ -228,9 +228,11 @@ def test_one_process_scans_while_others_wait(copy: Path, cache: Path, capfd: pyt
     waiting.join(0.2)
     assert waiting.is_alive()
     shutil.move(cache / "aside", scan)  # what the other process has scanned meanwhile
+    held = load(copy)  # what is kept whole is read without the lock
+    assert held.notes == []
     lock.release()
     waiting.join(10)
-    assert found[0].notes == []
+    assert found[0].notes == ["train: waited for another process, which scanned the photos"]
     assert f"waiting for another process that scans {copy}" in capfd.readouterr().err
 
 

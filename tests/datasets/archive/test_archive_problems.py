@@ -34,7 +34,8 @@ def test_a_folder_that_is_no_archive(tmp_path: Path, copy: Path, trees: dict[int
     there = r"set data.root to the folder that holds Images/ and category_id.txt"
     assert refusal(tmp_path / "nowhere") == f"the archive {tmp_path / 'nowhere'} does not exist; {there}"
     assert refusal(copy / "groups.csv").startswith(f"the archive {copy / 'groups.csv'} is a file; {there}")
-    assert refusal(copy / "Images").endswith(f"{there}: did you mean {copy}?")
+    assert refusal(copy / "Images").endswith(f"{there}; did you mean {copy}?")
+    assert refusal(tmp_path / "copi").endswith(f"{there}; did you mean 'copy'?")
     assert refusal(copy / "Images/img_dir/train").endswith(f"did you mean {copy}?")
     assert f"did you mean data.root {copy}?" in refusal(tmp_path)
     (tmp_path / "empty").mkdir()
