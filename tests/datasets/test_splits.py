@@ -19,7 +19,7 @@ def make_index(rows: list[tuple[int, str, str]]) -> PairIndex:
     """Rows of (class index, stem, group)."""
     pairs = [ScannedPair(label, stem, group, (8, 8), (".png", ".png"), b"") for label, stem, group in rows]
     classes = ClassMap.from_names(f"class {label}" for label in range(max(row[0] for row in rows) + 1))
-    return PairIndex._from_pairs(Path("tree"), "train", classes, pairs, [])
+    return PairIndex.from_pairs(Path("tree"), "train", classes, pairs, [])
 
 
 def group_set(index: PairIndex) -> set[str]:
