@@ -72,17 +72,22 @@ def against_released(plan: Plan, pairs: int) -> Row:
     return Result(_title(case), *names, *times, target=5, limit=limit, limit_target=0.4)
 
 
+def make_pairs(plan: Plan, folder: Path) -> Path:
+    """Write plates and cut them; return the root of the pairs."""
+    side = plan.case.side
+    generate_plates(PlatesConfig(photos=plan.photos, side=2 * side), folder / "plates")
+    options = PreprocessOptions(src=folder / "plates", dst=folder / "pairs", size=side, format="jpg")
+    preprocess(options, say=lambda _line: None)
+    return folder / "pairs"
+
+
 def waiting_for_data(plan: Plan) -> Row:
     """A run on generated pairs with the loader that it chooses; the part of its last epoch without a batch."""
     case = plan.case
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        generate_plates(PlatesConfig(photos=plan.photos, side=2 * case.side), folder / "plates")
-        options = PreprocessOptions(src=folder / "plates", dst=folder / "pairs", size=case.side, format="jpg")
-        if plan.workers is not None:
-            options = replace(options, workers=max(1, plan.workers))
-        preprocess(options, say=lambda _line: None)
-        argv = ["--data.root", str(folder / "pairs"), "--data.image_size", str(case.side)]
+        root = make_pairs(plan, folder)
+        argv = ["--data.root", str(root), "--data.image_size", str(case.side)]
         argv += ["--data.workers", "auto" if plan.workers is None else str(plan.workers)]
         argv += ["--run.dir", str(folder / "run"), "--run.checkpoint_every", str(plan.epochs)]
         argv += ["--train.device", case.device, "--train.precision", case.precision]
