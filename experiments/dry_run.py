@@ -13,6 +13,7 @@ from experiments.setup import Setup, build_setup
 from experiments.statistics import minimum_detectable_difference
 from utils.batch import prepare_views
 from utils.errors import ConfigError
+from utils.processes import refuse_several
 from utils.sections import TrainConfig
 
 BYTES_PER_MIB = 2**20
@@ -24,6 +25,7 @@ def dry_run(kind: Kind, config: Config) -> None:
     The mosaic goes to ``<run.dir>-dry_run.png``, or ``dry_run.png`` where no run directory is named. Nothing else
     is written and no optimiser step is taken.
     """
+    refuse_several("--dry_run")
     picture = Path(f"{config.run.dir}-dry_run.png" if config.run.dir else "dry_run.png")
     accelerator, config = start(config)
     splits = load_splits(config.data, config.train.seed)

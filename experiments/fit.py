@@ -66,6 +66,8 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
     if run.finished:
         refuse_other_configuration(run, config)
         refuse_other_data(run, config, run.read_metrics(), splits)
+        if not accelerator.is_main_process:
+            return {}
         print(f"{run.path} is finished already; its scores follow")
         return run.read_metrics()
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
@@ -74,7 +76,8 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
         for note in setup.notes:
             print(f"note: {note}")
     progress = restore(run, config, setup) if config.run.resume == "auto" else None
-    accelerator.wait_for_everyone()
+    # On machines that do not share the folder of the run, one would find a checkpoint and another none.
+    refuse_disagreement(accelerator, {"checkpoint to continue from": str(progress and progress.step)})
     if progress is None:
         progress = Progress()
         if accelerator.is_main_process:
@@ -134,6 +137,7 @@ def _stop(run: RunDirectory, config: Config, setup: Setup, progress: Progress, s
     number = stop.signal_number or signal.SIGTERM  # another process may have received it
     if setup.training.accelerator.is_main_process:
         save(run.checkpoint_last, config, setup, progress)
+    setup.training.accelerator.wait_for_everyone()  # a launcher may kill the rest once one has left
     raise InterruptedRunError(
         f"stopped by signal {int(number)} after {progress.epoch} epochs and optimiser step {progress.step}; checkpoint "
         f"{run.checkpoint_last}. Continue with the same command and --run.dir {run.path} --run.resume auto",

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from experiments.continuation import refuse_other_configuration
 from experiments.fit import fit
 from experiments.kinds import Config, Kind
@@ -13,6 +15,7 @@ from experiments.statistics import t_interval
 from utils.config import to_yaml
 from utils.errors import InterruptedRunError, UserError
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory, describe_environment
+from utils.watch import watched
 
 
 def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
@@ -26,7 +29,14 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     assert seeds is not None
     accelerator, config = start(config)
     folder = Path(config.run.dir or "")
-    run = RunDirectory(folder)
+    with watched(accelerator, f"Continue with the same command and --run.dir {folder} --run.resume auto"):
+        return _fit_each(kind, config, seeds, RunDirectory(folder), accelerator)
+
+
+def _fit_each(
+    kind: Kind, config: Config, seeds: list[int], run: RunDirectory, accelerator: Accelerator
+) -> dict[str, Any]:
+    folder = run.path
     if (folder / CONFIG_FILE).is_file() and config.run.resume == "auto":
         refuse_other_configuration(run, config)
     else:
@@ -38,7 +48,8 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     for seed in seeds:
         train = dataclasses.replace(config.train, seed=seed, seeds=None)
         one = dataclasses.replace(config.run, dir=str(folder / f"seed{seed}"))
-        print(f"seed {seed}")
+        if accelerator.is_main_process:
+            print(f"seed {seed}")
         try:
             results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
         except UserError:
