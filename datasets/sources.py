@@ -13,7 +13,7 @@ from datasets.index import PairIndex
 from datasets.listing import VIEW_FOLDERS, check_folders
 from datasets.readers import open_reader
 from datasets.scan import declared_classes
-from datasets.transforms import Photo
+from datasets.transforms import Photo, read_rgb
 from utils.data_sections import DataConfig
 from utils.errors import DataError
 
@@ -107,11 +107,14 @@ def has_split(index: PairIndex, split: str) -> bool:
 
 
 def read_pair(index: PairIndex, row: int) -> tuple[Photo, Photo]:
-    """Return the roi and the extra-roi of a pair, uint8 3×H×W each and black outside their own side.
+    """Return the roi and the extra-roi of a pair, uint8 3×H×W each: as they are stored, or cut from a photo.
 
     Raises:
-        DataError: where a file cannot be read, or changed since it was listed.
+        DataError: where a file cannot be read; where an archive's photo or mask changed since it was listed.
     """
+    if index.archive is None:
+        roi_file, extra_roi_file = index.paths(row)
+        return read_rgb(roi_file), read_rgb(extra_roi_file)
     (stored,) = open_reader(index).read([row])
     roi, extra_roi = stored.pictures["roi"], stored.pictures["extra_roi"]
     return roi * stored.mask, extra_roi * ~stored.mask
