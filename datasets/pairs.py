@@ -12,7 +12,7 @@ from datasets.augment import JointAugment
 from datasets.blocks import BatchLayout
 from datasets.index import PairIndex
 from datasets.readers import StoredPair, open_reader
-from datasets.transforms import Mask, channel_mask, compose, cut_into, letterbox_box, paint_bars, resize_pair
+from datasets.transforms import channel_mask, compose, cut_into, letterbox_box, paint_bars, resize_pair
 from utils.batch import Batch, Interpolation, ViewSpec
 from utils.data_sections import DataConfig
 from utils.errors import ConfigError, nearest
@@ -59,6 +59,7 @@ class PairDataset(Dataset[Batch]):
         self.index = index
         self.view_specs = dict(view_specs)
         self.layout = BatchLayout({name: spec.size for name, spec in view_specs.items()})
+        self._sides = {spec.size for spec in view_specs.values()}
         self.bars = data.bars
         self.training = training
         self._augment = JointAugment(data.augment, seed)
@@ -106,7 +107,7 @@ class PairDataset(Dataset[Batch]):
             if name == blank:
                 content[...] = 0
                 continue
-            wanted = None if self._fits(pair.mask, spec) else (spec.size, spec.interpolation)
+            wanted = None if spec.size == max(width, height) else (spec.size, spec.interpolation)
             if wanted not in sized:  # views of one size share it
                 sized[wanted] = _resized(pair, wanted)
             cut_into(content, sized[wanted].pictures[name], sized[wanted].channel_mask(), name)
@@ -118,8 +119,7 @@ class PairDataset(Dataset[Batch]):
     def _changed(self, stored: StoredPair, epoch: int, key: str) -> StoredPair:
         """Return the pair after augmentation; wherever it is to be changed, all its pictures are the photo."""
         augmented = self.training and self._augment.active
-        fits = all(self._fits(stored.mask, spec) for spec in self.view_specs.values())
-        if fits and not augmented and "photo" not in self.view_specs:
+        if not augmented and self._sides == {max(stored.mask.shape)} and "photo" not in self.view_specs:
             return stored
         roi, extra_roi = stored.pictures["roi"], stored.pictures["extra_roi"]
         photo = roi if roi is extra_roi else compose(roi, extra_roi, stored.channel_mask())
@@ -128,14 +128,10 @@ class PairDataset(Dataset[Batch]):
         photo, mask = self._augment.apply(photo, stored.mask, epoch, key)
         return StoredPair(dict.fromkeys(VIEWS, photo), mask)
 
-    @staticmethod
-    def _fits(mask: Mask, spec: ViewSpec) -> bool:
-        return bool(spec.size == max(mask.shape))
-
 
 def _resized(pair: StoredPair, wanted: tuple[int, Interpolation] | None) -> StoredPair:
     """Return a pair at a size, with its channel mask; where it does not fit, every picture of it is the photo."""
     if wanted is None:
-        return pair._replace(channels=pair.channel_mask())
+        return pair if pair.channels is not None else pair._replace(channels=pair.channel_mask())
     photo, mask = resize_pair(pair.pictures["photo"], pair.mask, *wanted)
     return StoredPair(dict.fromkeys(VIEWS, photo), mask, channel_mask(mask))

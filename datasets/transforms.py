@@ -8,6 +8,7 @@ applied in that order too, as a *channel mask*. ``datasets.cutouts`` does the sa
 import io
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -72,8 +73,8 @@ def read_rgb(path: str | Path) -> Photo:
 
 
 def _read(path: str | Path) -> NDArray[np.uint8]:
-    """Read a file whole: one third of what NumPy's own function takes, which asks the system more often."""
-    with Path(path).open("rb", buffering=0) as file:
+    """Read a file whole, in half the time of NumPy's own function, which asks the system more often."""
+    with io.FileIO(path) as file:
         encoded = np.empty(os.fstat(file.fileno()).st_size, dtype=np.uint8)
         return encoded[: file.readinto(encoded.data)]
 
@@ -90,13 +91,12 @@ class MaskFinder:
     It keeps its working memory from pair to pair: fresh memory costs more than the arithmetic. Not for several threads.
     """
 
-    def __init__(self) -> None:
-        self._reserve(0)
+    _AT_ONCE = 3 * 16384  # values whose working memory stays in a core's cache; whole pixels
 
-    def _reserve(self, values: int) -> None:
-        self._difference, self._sum = np.empty((2, values), dtype=np.int16)
-        self._larger = np.zeros(values + 2, dtype=np.uint8)  # two values before the first, which stay 0
-        self._first_channel = np.resize(np.array([1, 0, 0], dtype=np.uint8), values)
+    def __init__(self) -> None:
+        self._difference, self._sum = np.empty((2, self._AT_ONCE), dtype=np.int16)
+        self._larger = np.zeros(self._AT_ONCE + 2, dtype=np.uint8)  # two values before the first, which stay 0
+        self._first_channel = np.resize(np.array([1, 0, 0], dtype=np.uint8), self._AT_ONCE)
 
     def find(self, roi: Photo, extra_roi: Photo) -> ChannelMask:
         """Find the channel mask of a stored pair: inside, the roi's channel sum is larger than the extra-roi's.
@@ -105,21 +105,25 @@ class MaskFinder:
         misplaces about 1 pixel in 100,000, a lossless format none but the black ones.
         """
         pixels, others = _pixels(roi), _pixels(extra_roi)
-        count = pixels.size
-        if count > self._sum.size:
-            self._reserve(count)
+        inside = np.empty(pixels.shape, dtype=np.uint8)
+        flat = pixels.reshape(-1), others.reshape(-1), inside.reshape(-1)
+        for start in range(0, inside.size, self._AT_ONCE):
+            self._find(*(values[start : start + self._AT_ONCE] for values in flat))
+        return inside
+
+    def _find(self, pixels: NDArray[np.uint8], others: NDArray[np.uint8], inside: NDArray[np.uint8]) -> None:
+        count = inside.size
         difference, total, larger = self._difference[:count], self._sum[:count], self._larger[: count + 2]
-        np.copyto(difference, pixels.reshape(-1))
-        difference -= others.reshape(-1)
+        np.copyto(difference, pixels)
+        difference -= others
         # Sums of three neighbours, of which only those that begin at a first channel belong to one pixel: simple
         # passes over memory are several times faster than every third value.
         np.add(difference[:-2], difference[1:-1], out=total[:-2])
         total[:-2] += difference[2:]
         np.greater(total, 0, out=larger[2:].view(np.bool_))
         larger[2:] &= self._first_channel[:count]
-        inside = larger[2:] | larger[1:-1]
+        np.bitwise_or(larger[2:], larger[1:-1], out=inside)
         inside |= larger[:-2]
-        return inside.reshape(pixels.shape)
 
 
 def recover_mask(roi: Photo, extra_roi: Photo) -> Mask:
@@ -144,7 +148,7 @@ def channel_mask(mask: Mask) -> ChannelMask:
 def compose(roi: Photo, extra_roi: Photo, inside: ChannelMask) -> Photo:
     """Put the photo together: the roi where the mask is true, the extra-roi elsewhere."""
     photo = _pixels(roi) * inside
-    photo += _pixels(extra_roi) * (inside ^ 1)
+    photo |= _pixels(extra_roi) & (inside - 1)  # 255 where it is 0
     return _planes(photo)
 
 
@@ -152,9 +156,10 @@ def cut_into(canvas: Photo, picture: Photo, inside: ChannelMask, view: str) -> N
     """Write a picture into a canvas of its size, 0 outside the view's own side of the mask."""
     if view == "photo":
         canvas[...] = picture
+    elif view == "roi":
+        np.multiply(picture.transpose(1, 2, 0), inside, out=canvas.transpose(1, 2, 0))
     else:
-        own_side = inside if view == "roi" else inside ^ 1
-        np.multiply(picture.transpose(1, 2, 0), own_side, out=canvas.transpose(1, 2, 0))
+        np.bitwise_and(picture.transpose(1, 2, 0), inside - 1, out=canvas.transpose(1, 2, 0))  # 255 where it is 0
 
 
 def _pixels(picture: Photo) -> NDArray[np.uint8]:
@@ -167,6 +172,7 @@ def _planes(pixels: NDArray[np.uint8]) -> Photo:
     return pixels.transpose(2, 0, 1)
 
 
+@lru_cache(maxsize=4096)
 def letterbox_box(width: int, height: int, side: int) -> ContentBox:
     """Place a picture in a square: the longer side becomes ``side``, the shorter keeps the aspect ratio (at least 1).
 
