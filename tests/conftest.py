@@ -1,6 +1,7 @@
 """Small trees of pairs, made once per test session, and the way to real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,14 @@ def write_archive(folder: Path, photos: dict[str, int], seed: int = 0) -> Path:
             Image.fromarray(labels).save(masks / f"photo_{number:03d}.png")
         (folder / "ImageSets" / f"{split}.txt").write_text("".join(f"photo_{n:03d}\n" for n in range(count)))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_scans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep scans of archives away from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RVERNET_CACHE", str(tmp_path_factory.mktemp("kept_scans")))
+        yield
 
 
 @pytest.fixture(scope="session")

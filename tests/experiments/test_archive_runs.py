@@ -33,19 +33,12 @@ def archive(pair_tree: Path) -> Path:
     return pair_tree.parent / "archive"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RVERNET_CACHE", str(tmp_path_factory.getbasetemp() / "kept_scans"))
-
-
 @pytest.fixture(scope="module")
 def archive_run(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "archive"
     source = ["--data.source", "archive", "--data.root", str(archive), "--data.archive.size", "32"]
     source += ["--data.archive.ambiguous", "[tomato, spinach]", "--run.dir", str(run)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RVERNET_CACHE", str(tmp_path_factory.getbasetemp() / "kept_scans"))
-        train_command(RVERNET, [*OPTIONS, *source])
+    train_command(RVERNET, [*OPTIONS, *source])
     return run
 
 

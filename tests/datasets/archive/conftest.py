@@ -100,6 +100,6 @@ def trees(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep scans away from the user's own."""
+    """Keep the scans of each test apart."""
     monkeypatch.setenv("RVERNET_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
