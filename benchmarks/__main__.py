@@ -24,6 +24,7 @@ ON_REQUEST = {
     "cost_model": "the tables of docs/scaling.md",
     "full_size": "an archive of FoodSeg103's true size; minutes, and needs RVERNET_DATA",
     "gpu": "the rows that need a GPU",
+    "compiling": "torch.compile by family of backbones; most of an hour on a CPU",
 }
 
 

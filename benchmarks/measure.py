@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.cost_constants import Constants
+from benchmarks.cost_constants import MEASURED, Constants
 from benchmarks.cost_model import markdown, number
 from datasets.archive_cache import CACHE_VARIABLE
 from datasets.index import PairIndex
@@ -240,7 +240,7 @@ def main(_arguments: list[str]) -> None:
     rows = [
         (old.name, number(old.value), number(new.value), old.unit)
         for old, new in zip(vars(base).values(), vars(found).values(), strict=True)
-        if new.value != old.value
+        if old.source == MEASURED
     ]
     print(markdown(("constant", "in the code", "measured now", "unit"), rows))
 
