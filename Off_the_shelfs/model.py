@@ -52,8 +52,8 @@ class ViewClassifier(nn.Module):
     def compile_backbones(self) -> None:
         """Compile the backbones whose configuration asks for it, in place; call it once they lie on their device.
 
-        Nothing is compiled before the first batch. Hooks inside a compiled backbone are not called, so a model that is
-        to be explained is left alone.
+        They are compiled at the first batch. Hooks inside a compiled backbone are not called, so a model that is to be
+        explained is left alone. Raises ConfigError where there is no compiler.
         """
         for name, part in self.named_children():
             if isinstance(part, Backbone) and part.wants_compile:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from utils.errors import ConfigError
@@ -14,10 +15,19 @@ _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 def compile_in_place(module: nn.Module, option: str) -> None:
     """Compile a module where it stands: its parameters, their names and its state dict stay as they are.
 
-    Nothing happens before the first call. ``option`` is what switches it off, such as ``model.roi_backbone.compile``.
+    It is compiled at the first call; one small function is compiled at once, on the module's device, to see that there
+    is a compiler. ``option`` is what switches compiling off, such as ``model.roi_backbone.compile``.
+
+    Raises:
+        ConfigError: there is no compiler that works.
     """
-    module.compile(backend=BACKEND)
-    module.compile_option = option  # type: ignore[assignment]  # a plain attribute beside the parameters
+    probe = nn.Softplus()
+    for part in (probe, module):
+        part.compile(backend=BACKEND)
+        part.compile_option = option  # type: ignore[assignment]  # a plain attribute beside the parameters
+    device = next(module.parameters()).device
+    with compile_errors(probe), torch.no_grad():
+        probe(torch.zeros(4, device=device))
 
 
 @contextmanager
