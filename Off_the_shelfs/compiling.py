@@ -5,8 +5,8 @@ from typing import Literal
 import timm
 
 # By type of device and timm's module of the family; what is not listed has not been measured. On a CPU the compiled
-# step gained a third at best, and compiling took minutes: thousands of steps until that pays. The figures are in
-# docs/results.md, "Speed: torch.compile".
+# step gained a fifth at best and mostly next to nothing, and compiling took minutes: thousands of steps until that
+# pays. The figures are in docs/results.md, "Speed: torch.compile".
 MEASURED: dict[tuple[str, str], bool] = {
     ("cpu", "deit"): False,
     ("cpu", "efficientnet"): False,

