@@ -21,7 +21,7 @@ from utils.errors import ConfigError, run_script
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
-# One of each family: the paper's five and a residual network on GPUs, smaller ones on CPUs.
+# One of each family: those of the paper and a residual network on GPUs, smaller ones on CPUs.
 ON_A_GPU = (
     Case("deit_base_distilled_patch16_224", 224, 50, 10, "cuda", "bf16"),
     Case("vit_base_patch16_224", 224, 50, 10, "cuda", "bf16"),

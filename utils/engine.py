@@ -161,8 +161,7 @@ def train_one_epoch(
         set_learning_rates(training.optimizer, training.schedule.factor(step))
         training.optimizer.zero_grad()
         for number in range(len(micro_batches)):
-            with meter.clock.waiting(), record_function("wait for data"):
-                batch = next(batches)
+            batch = _next(batches, meter)
             is_last = number == len(micro_batches) - 1
             seed_everything(training.seed, step, number, accelerator.process_index)
             meter.add(*_accumulate(training, batch, step_pairs, is_last=is_last), step)
@@ -175,6 +174,11 @@ def train_one_epoch(
             meter.read(accelerator, seen)
             return done, True
     return len(plan), agree(accelerator, stop_requested())
+
+
+def _next(batches: Iterator[Batch], meter: Meter) -> Batch:
+    with meter.clock.waiting(), record_function("wait for data"):
+        return next(batches)
 
 
 def _accumulate(training: Training, batch: Batch, step_pairs: int, *, is_last: bool) -> tuple[Tensor, Tensor]:

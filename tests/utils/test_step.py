@@ -108,8 +108,9 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-def test_no_step_reads_from_the_device_between_two_intervals(recorder: Recorder) -> None:
-    training = make_training("cpu", log_every=3)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_step_reads_from_the_device_between_two_intervals(precision: Precision, recorder: Recorder) -> None:
+    training = make_training("cpu", precision, log_every=3)
     run(training, batches(2), 1)  # what is made once, such as the pixels' statistics
     recorder.found.clear()
 
@@ -175,7 +176,7 @@ def test_waiting_for_batches_is_counted() -> None:
     assert 0.3 <= meter.waited < 3
     meter = Meter(training.accelerator.device)
     run(training, iter(list(batches(6))), 3, meter)
-    assert meter.waited < 0.1
+    assert meter.waited < 0.3
 
 
 @pytest.fixture
