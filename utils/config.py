@@ -150,10 +150,14 @@ def _hint(config_class: type, key: str) -> Any:  # noqa: ANN401  # whatever may 
     return hint
 
 
-def _is_list(config_class: type, key: str) -> bool:
+def _members(config_class: type, key: str) -> tuple[Any, ...]:
+    """Return the types that a dotted key takes, one by one."""
     hint = _hint(config_class, key)
-    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    return any(typing.get_origin(member) is list for member in members)
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _is_list(config_class: type, key: str) -> bool:
+    return any(typing.get_origin(member) is list for member in _members(config_class, key))
 
 
 def _in_full(argument: str, short_names: Mapping[str, str]) -> str:
@@ -165,7 +169,7 @@ def _in_full(argument: str, short_names: Mapping[str, str]) -> str:
 
 def _with_switches(config_class: type, argv: list[str]) -> list[str]:
     """Let an option that is true or false stand alone for true: ``--overwrite``."""
-    switches = {word for word in argv if word.startswith("--") and _hint(config_class, word[2:]) is bool}
+    switches = {word for word in argv if word.startswith("--") and bool in _members(config_class, word[2:])}
     follows = [*argv, "--"][1:]
     return [
         f"{word}=true" if word in switches and _is_option(after) else word

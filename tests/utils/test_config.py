@@ -140,3 +140,5 @@ def test_what_is_true_or_false_may_stand_alone() -> None:
     assert parse("--model.tied", "--train.epochs", "3").model.tied
     assert parse("--train.epochs", "3", "--model.tied").model.tied
     assert not parse("--model.tied", "false").model.tied
+    assert parse("--train.tf32", "--train.fused").train.tf32 is True  # may be 'auto' too
+    assert parse("--train.tf32", "auto").train.tf32 == "auto"
