@@ -86,17 +86,19 @@ def _is_transparent(data: bytes) -> bool:
 
 
 class MaskFinder:
-    """Finds the masks of stored pairs, one after the other.
+    """Finds the masks of stored pairs, one after the other. Not for several threads.
 
-    It keeps its working memory from pair to pair: fresh memory costs more than the arithmetic. Not for several threads.
+    It keeps its working memory from pair to pair, and goes through a pair in parts for which that memory stays in a
+    core's cache: memory costs more here than arithmetic.
     """
 
-    _AT_ONCE = 3 * 16384  # values whose working memory stays in a core's cache; whole pixels
+    _AT_ONCE = 3 * 8192  # values, of whole pixels
 
     def __init__(self) -> None:
-        self._difference, self._sum = np.empty((2, self._AT_ONCE), dtype=np.int16)
+        self._difference, self._sum = np.zeros((2, self._AT_ONCE), dtype=np.int16)
         self._larger = np.zeros(self._AT_ONCE + 2, dtype=np.uint8)  # two values before the first, which stay 0
         self._first_channel = np.resize(np.array([1, 0, 0], dtype=np.uint8), self._AT_ONCE)
+        self._whole_part = self._part(self._AT_ONCE)
 
     def find(self, roi: Photo, extra_roi: Photo) -> ChannelMask:
         """Find the channel mask of a stored pair: inside, the roi's channel sum is larger than the extra-roi's.
@@ -112,18 +114,33 @@ class MaskFinder:
         return inside
 
     def _find(self, pixels: NDArray[np.uint8], others: NDArray[np.uint8], inside: NDArray[np.uint8]) -> None:
-        count = inside.size
-        difference, total, larger = self._difference[:count], self._sum[:count], self._larger[: count + 2]
+        part = self._whole_part if inside.size == self._AT_ONCE else self._part(inside.size)
+        difference, first, second, third, total, sums, larger, before, before_that, first_channel = part
         np.copyto(difference, pixels)
-        difference -= others
+        np.subtract(difference, others, out=difference)
         # Sums of three neighbours, of which only those that begin at a first channel belong to one pixel: simple
         # passes over memory are several times faster than every third value.
-        np.add(difference[:-2], difference[1:-1], out=total[:-2])
-        total[:-2] += difference[2:]
-        np.greater(total, 0, out=larger[2:].view(np.bool_))
-        larger[2:] &= self._first_channel[:count]
-        np.bitwise_or(larger[2:], larger[1:-1], out=inside)
-        inside |= larger[:-2]
+        np.add(first, second, out=sums)
+        np.add(sums, third, out=sums)
+        np.greater(total, 0, out=larger.view(np.bool_))
+        np.bitwise_and(larger, first_channel, out=larger)
+        np.bitwise_or(larger, before, out=inside)
+        np.bitwise_or(inside, before_that, out=inside)
+
+    def _part(self, count: int) -> tuple[NDArray[Any], ...]:
+        """Return the working memory of some values in the slices that ``_find`` uses; slicing takes its time, too."""
+        difference, total, larger = self._difference[:count], self._sum[:count], self._larger[: count + 2]
+        shifted = difference[:-2], difference[1:-1], difference[2:]
+        return (
+            difference,
+            *shifted,
+            total,
+            total[:-2],
+            larger[2:],
+            larger[1:-1],
+            larger[:-2],
+            self._first_channel[:count],
+        )
 
 
 def recover_mask(roi: Photo, extra_roi: Photo) -> Mask:
