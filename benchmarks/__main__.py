@@ -78,9 +78,7 @@ def _stamps() -> dict[Path, int]:
 
 def summary_row(benchmark: str, seconds: float, entry: dict[str, Any]) -> tuple[str, ...]:
     """Return one line of the summary for an entry of a benchmark's JSON file."""
-    target = entry["target"]
-    verdict = entry["verdict"] if target is None else f"{target:g}: {entry['verdict']}"
-    return benchmark, entry["name"], entry["measured"], verdict, f"{seconds:.0f} s"
+    return benchmark, entry["name"], entry["measured"], entry["target_text"], f"{seconds:.0f} s"
 
 
 if __name__ == "__main__":

@@ -59,14 +59,31 @@ class Result:
         return self.limit[1] / statistics.median(self.ours_seconds)
 
     @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Whether the medians reach each target that there is, by the target in words."""
+        ratio = statistics.median(self.ratios) if self.ratios else None
+        fraction = self.fraction_of_limit
+        found = {}
+        if self.target is not None:
+            found[f"{self.target:g}"] = _judged(None if ratio is None else ratio >= self.target)
+        if self.limit_target is not None:
+            found[f"{self.limit_target:.0%} of the limit"] = _judged(
+                None if fraction is None else fraction >= self.limit_target
+            )
+        return found if self.ours_seconds else dict.fromkeys(found, "not measured")
+
+    @property
     def verdict(self) -> Verdict:
-        """Whether the medians reach every target that there is."""
+        """The verdict on all targets together."""
         if not self.ours_seconds:
             return "not measured"
-        pairs = [(statistics.median(self.ratios) if self.ratios else None, self.target)]
-        pairs.append((self.fraction_of_limit, self.limit_target))
-        reached = [value >= target for value, target in pairs if value is not None and target is not None]
-        return _judged(all(reached) if reached else None)
+        verdicts = self.verdicts.values()
+        return "MISSED" if "MISSED" in verdicts else "held" if "held" in verdicts else "recorded"
+
+    @property
+    def target_text(self) -> str:
+        """Each target with its verdict, or the verdict alone."""
+        return ", ".join(f"{target}: {verdict}" for target, verdict in self.verdicts.items()) or self.verdict
 
     @property
     def measured(self) -> str:
@@ -81,14 +98,12 @@ class Result:
         limit = ""
         if self.limit is not None and self.fraction_of_limit is not None:
             limit = f"{self.fraction_of_limit:.0%} of {self.limit[0]}"
-            limit += "" if self.limit_target is None else f", target {self.limit_target:.0%}"
-        target = "" if self.target is None else f"{self.target:g}: "
         return (
             self.name,
             f"{self.ours} {_seconds(self.ours_seconds)}".strip(),
             f"{self.baseline} {_seconds(self.baseline_seconds)}".strip(),
             self.measured,
-            target + self.verdict,
+            self.target_text,
             limit,
         )
 
@@ -129,11 +144,15 @@ class Recorded:
         """The value with its unit."""
         return "" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
 
+    @property
+    def target_text(self) -> str:
+        """The bound with its verdict, or the verdict alone."""
+        bound = "at least" if self.at_least else "at most"
+        return self.verdict if self.target is None else f"{bound} {self.target:g}: {self.verdict}"
+
     def cells(self) -> tuple[str, ...]:
         """Return the table row of this number."""
-        bound = "at least" if self.at_least else "at most"
-        target = "" if self.target is None else f"{bound} {self.target:g}: "
-        return self.name, self.note, "", self.measured, target + self.verdict, ""
+        return self.name, self.note, "", self.measured, self.target_text, ""
 
 
 Row = Result | Recorded
@@ -216,7 +235,11 @@ def _print_below(text: str) -> None:
 
 
 def _document(result: Row) -> dict[str, Any]:
-    entry = asdict(result) | {"measured": result.measured, "verdict": result.verdict}
+    entry = asdict(result) | {
+        "measured": result.measured,
+        "verdict": result.verdict,
+        "target_text": result.target_text,
+    }
     if isinstance(result, Result):
         entry |= {"ratios": result.ratios, "fraction_of_limit": result.fraction_of_limit}
     return entry

@@ -25,7 +25,7 @@ from utils.data_sections import DataConfig
 from utils.errors import ConfigError, run_script
 
 SIDE, SIZE = 96, 64  # longer side in pixels: of the photos, and of the pairs
-SAMPLE = 712
+WARM_UP, SAMPLE = 100, 712  # photos; what a process does for the first time is slow
 FOLDER = Path("build/full_size")
 
 
@@ -136,8 +136,9 @@ def main(_arguments: list[str]) -> None:
     if not os.environ.get("RVERNET_DATA"):
         raise ConfigError("RVERNET_DATA is not set; it names the folder that holds foodseg103_objects.csv")
     data = Path(os.environ["RVERNET_DATA"])
-    made(read_plan(data, SAMPLE), data, FOLDER / "tenth")
-    tenth = measure(FOLDER / "tenth", FOLDER / "work", SIZE)
+    for photos in (WARM_UP, SAMPLE):
+        made(read_plan(data, photos), data, FOLDER / "tenth")
+        tenth = measure(FOLDER / "tenth", FOLDER / "work", SIZE)
     seconds = made(read_plan(data), data, FOLDER / "archive")
     whole = measure(FOLDER / "archive", FOLDER / "work", SIZE)
     scanned = first_scan_seconds(FOLDER / "archive")

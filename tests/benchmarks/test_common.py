@@ -31,7 +31,8 @@ def test_fraction_of_the_limit_can_be_promised(fraction: float, verdict: str) ->
     result = Result("x", "ours", "theirs", OURS, BASELINE, 1.0, ("bare decode", 1.0), limit_target=fraction)
     assert result.fraction_of_limit == 0.5  # the limit takes 1 s, ours 2 s
     assert result.verdict == verdict
-    assert "50% of bare decode" in result.cells()[-1]
+    assert result.target_text == f"1: held, {fraction:.0%} of the limit: {verdict}"
+    assert result.cells()[-1] == "50% of bare decode"
 
 
 def test_what_was_not_measured_says_so() -> None:
