@@ -21,13 +21,13 @@ from benchmarks.archive import write_source
 from benchmarks.common import Result, in_turn, publish
 from benchmarks.released import ReleasedPairs
 from datasets.index import PairIndex
-from datasets.loaders import StepSampler, training_loader
+from datasets.loaders import StepSampler, make_loader
 from datasets.pairs import PairDataset
 from datasets.preprocess import PreprocessOptions, preprocess
 from utils.batch import ViewSpec
 from utils.data_sections import DataConfig
 
-SIDE, BATCH, WORKERS, PASSES = 224, 50, 2, 2
+SIDE, BATCH, WORKERS, PASSES = 224, 50, 2, 3
 SPECS = {view: ViewSpec(SIDE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) for view in ("roi", "extra_roi")}
 
 
@@ -37,31 +37,29 @@ def write_pairs(archive: Path, root: Path, size: int) -> PairIndex:
     return PairIndex.from_tree(root, "train")
 
 
-def our_loader(index: PairIndex) -> Callable[[], None]:
-    """Return a function that loads the pairs of some epochs with the project's loader."""
+def our_loader(index: PairIndex, passes: int) -> Callable[[], None]:
+    """Return a function that loads all pairs some times with the project's loader, as one long epoch."""
     sampler = StepSampler(index.label, BATCH)
+    batches = [[(epoch, row) for row in rows] for epoch in range(passes) for (rows,) in sampler.plan(epoch)]
     dataset = PairDataset(index, SPECS, DataConfig(), training=True, seed=0)
-    loader = training_loader(dataset, sampler, workers=WORKERS)
+    loader = make_loader(dataset, batches, workers=WORKERS)
 
     def load() -> None:
-        for epoch in range(PASSES):
-            sampler.set_position(epoch)
-            pairs = sum(len(batch) for batch in loader)
-            assert pairs == len(index), pairs
+        pairs = sum(len(batch) for batch in loader)
+        assert pairs == passes * len(index), pairs
 
     return load
 
 
 def released_loader(index: PairIndex) -> Callable[[], None]:
-    """Return a function that loads them as the released code does."""
+    """Return a function that loads all pairs once as the released code does."""
     roi, extra_roi = zip(*(index.paths(row) for row in range(len(index))), strict=True)
     dataset = ReleasedPairs(roi, extra_roi, index.label.tolist(), SIDE, mirrored=True)
     loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
     def load() -> None:
-        for _ in range(PASSES):
-            pairs = sum(len(labels) for _, _, labels in loader)
-            assert pairs == len(index), pairs
+        pairs = sum(len(labels) for _, _, labels in loader)
+        assert pairs == len(index), pairs
 
     return load
 
@@ -76,9 +74,9 @@ def decode(paths: Sequence[str], orders: Connection) -> None:
 
 
 @contextmanager
-def bare_decoding(index: PairIndex) -> Iterator[Callable[[], None]]:
+def bare_decoding(index: PairIndex, passes: int) -> Iterator[Callable[[], None]]:
     """Yield a function that decodes both files of every pair in two processes and keeps nothing."""
-    paths = [str(path) for row in range(len(index)) for path in index.paths(row)] * PASSES
+    paths = [str(path) for row in range(len(index)) for path in index.paths(row)] * passes
     ends: list[Connection] = []
     processes = []
     for number in range(WORKERS):
@@ -107,11 +105,11 @@ def main(repeats: int = 3) -> None:
         source = write_source(folder / "archive")
         ours_index = write_pairs(folder / "archive", folder / "ours", SIDE)
         theirs_index = write_pairs(folder / "archive", folder / "theirs", 0)
-        ours = our_loader(ours_index)
-        with bare_decoding(ours_index) as bare:
-            against_bare = in_turn(ours, bare, 3 * repeats)
-        against_released = in_turn(ours, released_loader(theirs_index), repeats)
-        pairs = PASSES * len(ours_index)
+        against_released = in_turn(our_loader(ours_index, 1), released_loader(theirs_index), repeats)
+        with bare_decoding(ours_index, PASSES) as bare:
+            against_bare = in_turn(our_loader(ours_index, PASSES), bare, 2 * repeats)
+        share = statistics.median(b / a for a, b in zip(*against_bare, strict=True))
+        ours_seconds, released_seconds = (statistics.median(times) for times in against_released)
         limit = f"{WORKERS} processes that only decode ours"
         results = [
             Result(
@@ -120,18 +118,22 @@ def main(repeats: int = 3) -> None:
                 f"released loader, {WORKERS} workers",
                 *against_released,
                 target=6,
-                limit=(limit, statistics.median(against_bare[1])),
+                limit=(limit, share * ours_seconds),  # the share was measured in turn, the seconds were not
                 limit_target=0.6,
             ),
             Result("the same, share of decoding alone", f"{WORKERS} workers", limit, *against_bare, target=0.6),
         ]
-        speeds = [f"{pairs / statistics.median(times):,.0f}" for times in (*against_released, against_bare[1])]
+        seconds = {
+            "ours": ours_seconds,
+            "released loader": released_seconds,
+            "decoding alone": statistics.median(against_bare[1]) / PASSES,
+        }
         publish(
             "loader",
             results,
             reads=f"ours and decoding alone: JPEG pairs of {SIDE} px; the released loader: JPEG pairs as large as the "
             f"photos ({source}); all from the page cache",
-            notes=["pairs a second: ours {}, released loader {}, decoding alone {}".format(*speeds)],
+            notes=["pairs a second: " + ", ".join(f"{who} {len(ours_index) / s:,.0f}" for who, s in seconds.items())],
         )
 
 
