@@ -93,15 +93,16 @@ def loader_for(
 
     ``plan`` is that of training, where there was one: what is ``auto`` follows it.
     """
-    data = config.data
-    workers = resolve_workers(data.workers, len(index), _processes_here())
+    data, batch_size = config.data, evaluation_batch_size(config.train, config.eval)
+    dataset = PairDataset(index, specs, data, training=augmented, seed=config.train.seed)
+    batch_bytes = dataset.layout.nbytes(batch_size)
+    workers = resolve_workers(data.workers, len(index), _processes_here(), batch_bytes=batch_bytes)
     prefetch = PREFETCHED_BATCHES if data.prefetch == "auto" else data.prefetch
     if plan is not None:
         workers, prefetch = min(workers, plan.workers), plan.prefetch
-    dataset = PairDataset(index, specs, data, training=augmented, seed=config.train.seed)
     return evaluation_loader(
         dataset,
-        batch_size=evaluation_batch_size(config.train, config.eval),
+        batch_size=batch_size,
         workers=workers,
         prefetch=prefetch,
         photos=index.photo_codes() if data.group_by_photo else None,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.blocks import BatchLayout
 from datasets.index import PairIndex
 from datasets.loaders import make_loader, resolve_workers
 from datasets.pairs import VIEWS, PairDataset
@@ -40,7 +41,9 @@ def load_frames(
         device_type: ``cuda`` puts batches into page-locked memory.
     """
     items = [[(0, row) for row in rows.tolist()] for rows in batches]
-    workers = resolve_workers("auto", sum(map(len, items)), len(frames))
+    layouts = [BatchLayout(dict.fromkeys(VIEWS, frame.size)) for frame in frames.values()]
+    batch_bytes = sum(layout.nbytes(max(map(len, items), default=0)) for layout in layouts)
+    workers = resolve_workers("auto", sum(map(len, items)), len(frames), batch_bytes=batch_bytes)
     loaders = []
     for frame, record in frames.items():
         spec = ViewSpec(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation)

@@ -116,10 +116,13 @@ def suite_loader(
     """Return this process's share of the pairs, not augmented, in the run's own letterbox or the released one."""
     config = record.config
     setting = config.data.workers if workers is None else workers
+    dataset = pairs_for(index, model.view_specs, config.data, letterbox)
+    size = batch_size or evaluation_batch_size(config.train, config.eval)
+    processes, batch_bytes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), dataset.layout.nbytes(size)
     return evaluation_loader(
-        pairs_for(index, model.view_specs, config.data, letterbox),
-        batch_size=batch_size or evaluation_batch_size(config.train, config.eval),
-        workers=resolve_workers(setting, len(index), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+        dataset,
+        batch_size=size,
+        workers=resolve_workers(setting, len(index), processes, batch_bytes=batch_bytes),
         device_type=accelerator.device.type,
         world_size=accelerator.num_processes,
         rank=accelerator.process_index,
