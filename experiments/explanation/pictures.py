@@ -41,7 +41,7 @@ def load_frames(
         device_type: ``cuda`` puts batches into page-locked memory.
     """
     items = [[(0, row) for row in rows.tolist()] for rows in batches]
-    layouts = [BatchLayout(dict.fromkeys(VIEWS, frame.size)) for frame in frames.values()]
+    layouts = [BatchLayout(dict.fromkeys(VIEWS, frame.size)) for frame in frames]
     batch_bytes = sum(layout.nbytes(max(map(len, items), default=0)) for layout in layouts)
     workers = resolve_workers("auto", sum(map(len, items)), len(frames), batch_bytes=batch_bytes)
     loaders = []
