@@ -169,7 +169,9 @@ def resolve_workers(
     if setting == "auto":
         if n_pairs is not None and n_pairs < FEW_PAIRS:
             return 0
-        return fitting_workers(max(1, min(MOST_WORKERS, cores // processes)), PREFETCHED_BATCHES, batch_bytes)
+        return fitting_workers(
+            max(1, min(MOST_WORKERS, cores // processes)), PREFETCHED_BATCHES, processes * batch_bytes
+        )
     if setting < 0:
         raise ConfigError(f"data.workers is {setting}; allowed: 'auto', or 0 to {cores} (this machine's cores)")
     if setting * processes > cores:

@@ -92,7 +92,7 @@ def plan_loader(
     if step_seconds is not None:
         needed = max(1, math.ceil(MARGIN * statistics.median(times) / step_seconds))
     most = max(1, min(MOST_WORKERS, available_cores() // processes))
-    chosen = fitting_workers(min(needed, most), ahead, batch_bytes)
+    chosen = fitting_workers(min(needed, most), ahead, processes * batch_bytes)
     if step_seconds is not None and needed > most:
         took += f"; {needed} workers would keep ahead of it"
     if chosen < min(needed, most):

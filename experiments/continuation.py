@@ -28,6 +28,9 @@ HARMLESS = (
     *(f"model.{name}.grad_checkpointing" for name in ("backbone", "roi_backbone", "extra_roi_backbone")),
 )
 
+# Keys that may differ between the processes of a run: those, but for what decides when all of them meet.
+MAY_DIFFER = tuple(key for key in HARMLESS if key != "train.log_every")
+
 
 def save(folder: Path, config: Config, setup: Setup, progress: Progress) -> None:
     """Write a checkpoint of everything that a continued run needs."""

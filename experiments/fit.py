@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from tqdm import tqdm
 
-from experiments.continuation import HARMLESS, refuse_other_configuration, refuse_other_data, restore, save
+from experiments.continuation import MAY_DIFFER, refuse_other_configuration, refuse_other_data, restore, save
 from experiments.feature_bank import BankedModel
 from experiments.kinds import Config, Kind
 from experiments.loading import load_splits, loader_for
@@ -62,7 +62,7 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
         run.refuse_unless_empty()
     splits = load_splits(config.data, config.train.seed)
     facts = {"configuration": dataclasses.asdict(config)} | {f"{k} pairs": v for k, v in splits.fingerprint.items()}
-    refuse_disagreement(accelerator, facts, may_differ=HARMLESS)
+    refuse_disagreement(accelerator, facts, may_differ=MAY_DIFFER)
     if run.finished:
         refuse_other_configuration(run, config)
         refuse_other_data(run, config, run.read_metrics(), splits)

@@ -46,7 +46,7 @@ def load_splits(data: DataConfig, seed: int) -> Splits:
 
 
 def plan_training(
-    config: Config, dataset: PairDataset, sampler: StepSampler, step_seconds: Callable[[int], float]
+    config: Config, dataset: PairDataset, sampler: StepSampler, step_seconds: Callable[[int], float | None]
 ) -> LoaderPlan:
     """Return how the training pairs are loaded; what is ``auto`` is measured, and changes no number.
 
@@ -54,7 +54,8 @@ def plan_training(
         config: its micro-batch is settled.
         dataset: the training pairs.
         sampler: says which pairs meet.
-        step_seconds: takes a number of pairs and returns the seconds of a training step with them.
+        step_seconds: takes a number of pairs and returns the seconds of a training step with them, null where they
+            are not known.
     """
     data, pairs = config.data, largest_share(sampler)
     if sampler.micro_batch is not None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from experiments.continuation import refuse_other_configuration
+from experiments.continuation import MAY_DIFFER, refuse_other_configuration
 from experiments.fit import fit
 from experiments.kinds import Config, Kind
 from experiments.settle import start
 from experiments.statistics import t_interval
 from utils.config import to_yaml
 from utils.errors import InterruptedRunError, UserError
+from utils.processes import refuse_disagreement
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory, describe_environment
 from utils.watch import watched
 
@@ -30,6 +31,7 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     accelerator, config = start(config)
     folder = Path(config.run.dir or "")
     with watched(accelerator, f"Continue with the same command and --run.dir {folder} --run.resume auto"):
+        refuse_disagreement(accelerator, {"configuration": dataclasses.asdict(config)}, may_differ=MAY_DIFFER)
         return _fit_each(kind, config, seeds, RunDirectory(folder), accelerator)
 
 

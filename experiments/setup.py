@@ -22,13 +22,13 @@ from experiments.micro_batch import (
     fewest_pairs,
     largest_micro_batch,
     largest_share,
-    memory_explained,
     micro_batch_note,
     trains_batchnorm,
 )
 from utils.batch import Batch, image_memory_format
 from utils.engine import Training
 from utils.errors import ConfigError
+from utils.memory import is_out_of_memory, release
 from utils.optimisers import make_optimizer
 from utils.processes import convert_sync_batchnorm
 from utils.schedule import make_schedule
@@ -115,14 +115,24 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
     return Setup(config, model, training, sampler, loader, plan, average, splits, notes, banks)
 
 
-def _step_seconds(training: Training, model: Model, n_classes: int, pairs: int) -> float:
-    """Measure a training step; on a CPU a small one, from which that of ``pairs`` follows."""
+def _step_seconds(training: Training, model: Model, n_classes: int, pairs: int) -> float | None:
+    """Measure a training step; on a CPU a small one, from which that of ``pairs`` follows.
+
+    Null where memory runs out: a trial takes a little more than training, which may still fit.
+    """
     accelerator = training.accelerator
     tried = min(pairs, TRIED_ON_CPU) if accelerator.device.type == "cpu" else pairs
-    with memory_explained(accelerator, "train.micro_batch", tried):
+    try:
         first = try_step(training, tried, model.view_specs, n_classes)
         # The first one also chooses kernels and allocates memory.
         seconds = first if first > SLOW_STEP else try_step(training, tried, model.view_specs, n_classes)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        seconds = None
+    if seconds is None:
+        release(accelerator.device)
+        return None
     return seconds * pairs / tried
 
 

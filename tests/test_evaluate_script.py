@@ -213,3 +213,13 @@ def test_an_error_in_the_middle_leaves_the_earlier_results(
         evaluate_command([*command, "--overwrite", "--baselines", "false", "--data.workers", "0"])
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (out / "results.json").read_text() == "{}"
+
+
+def test_a_run_of_a_gpu_is_evaluated_without_one(tiny_runs: Path, tmp_path: Path) -> None:
+    """What its device could do, such as rounding products, is asked of no other."""
+    shutil.copytree(tiny_runs / "roi", tmp_path / "roi")
+    config = (tmp_path / "roi" / "config.yaml").read_text()
+    assert "tf32: false" in config
+    (tmp_path / "roi" / "config.yaml").write_text(config.replace("tf32: false", "tf32: true"))
+    evaluate_command(["--run", str(tmp_path / "roi"), "--out", str(tmp_path / "out"), "--resamples", "100"])
+    assert (tmp_path / "out").is_dir()

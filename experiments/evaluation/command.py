@@ -203,5 +203,7 @@ def _precision(accelerator: Accelerator) -> str:
 
 def _accelerator(plan: Plan) -> Accelerator:
     options = plan.options
-    train = replace(plan.records[0].config.train, device=options.device, precision=options.precision)
+    # What the run's own device had does not bind this one.
+    train = plan.records[0].config.train
+    train = replace(train, device=options.device, precision=options.precision, tf32="auto")
     return make_accelerator(train, section="")
