@@ -5,6 +5,8 @@ everything that ``fit`` does before and during its first step: configuration, in
 its workers, one batch. Imports and the download of weights are on neither side.
 """
 
+import contextlib
+import io
 import itertools
 import shutil
 import statistics
@@ -46,20 +48,19 @@ def first_step_seconds(config: RveRNetConfig) -> float:
         raise _FirstStep
 
     try:
-        with patch("experiments.fit.train_one_epoch", one_step):
+        with patch("experiments.fit.train_one_epoch", one_step), contextlib.redirect_stdout(io.StringIO()):
             fit(RVERNET, config)
     except _FirstStep:
         shutil.rmtree(str(config.run.dir))
     return seconds
 
 
-def released_seconds(files: list[Path]) -> float:
-    """Return the seconds that the released way would take for all files, from a sample of them."""
-    sample = files[:: max(1, len(files) // SAMPLE)]
+def released_seconds(picture: Path, pairs: int) -> float:
+    """Return the seconds that the released way would take for the pictures of all pairs, from a sample of them."""
     started = time.perf_counter()
-    for path in sample:
-        released_item(path, SIDE, mirrored=True)
-    return (time.perf_counter() - started) * len(files) / len(sample)
+    for _ in range(SAMPLE):
+        released_item(picture, SIDE, mirrored=True)
+    return (time.perf_counter() - started) * pairs / SAMPLE
 
 
 def alternate(
@@ -87,23 +88,22 @@ def _seconds_of(call: Callable[[], object]) -> Callable[[], float]:
 def main(repeats: int = 5) -> None:
     """Print the ratio of the whole start, its seconds, and the ratio of an index without a manifest."""
     with tempfile.TemporaryDirectory() as folder:
-        small, large = Path(folder) / "pairs_224", Path(folder) / "pairs_480"
-        pairs = link_tree(small, write_cutouts(Path(folder), 224, 168), PHOTOS, CLASSES, PER_PHOTO)
-        link_tree(large, write_cutouts(Path(folder), 480, 360), PHOTOS, CLASSES, PER_PHOTO)
-        files = sorted(large.glob("*/extra-roi/*/*.jpg"))
-        argv = ["--config", "RveRNets/train_cfgs/tiny_cpu.yaml", "--data.root", str(small)]
+        tree = Path(folder) / "pairs"
+        pairs = link_tree(tree, write_cutouts(Path(folder), 224, 168), PHOTOS, CLASSES, PER_PHOTO)
+        _, large = write_cutouts(Path(folder), 480, 360)
+        argv = ["--config", "RveRNets/train_cfgs/tiny_cpu.yaml", "--data.root", str(tree)]
         argv += ["--run.dir", str(Path(folder) / "run")]
         config, _ = parse_config(RveRNetConfig, argv, program="benchmark", flags={})
 
-        ours, released = alternate(lambda: first_step_seconds(config), lambda: released_seconds(files), repeats)
-        way = f"released way: decode and letterbox every extra-roi (from {SAMPLE} of them)"
+        ours, released = alternate(lambda: first_step_seconds(config), lambda: released_seconds(large, pairs), repeats)
+        way = f"released way: decode and letterbox every extra-roi (from {SAMPLE})"
         reads = "ours: manifest, names, one batch of 224 px JPEG pairs; baseline: 480×360 JPEG cut-outs"
         start = Result(f"start to first step, {pairs:,} pairs", "fit", way, ours, released, target=50, reads=reads)
         seconds = Recorded("the same in seconds, median", statistics.median(ours), "s", target=MOST_SECONDS)
 
-        (small / "manifest.csv").unlink()
-        listing = _seconds_of(lambda: [PairIndex.from_tree(small, split) for split in PHOTOS])
-        listed, released = alternate(listing, lambda: released_seconds(files), 1)
+        (tree / "manifest.csv").unlink()
+        listing = _seconds_of(lambda: [PairIndex.from_tree(tree, split) for split in PHOTOS])
+        listed, released = alternate(listing, lambda: released_seconds(large, pairs), 1)
         name = f"index of {pairs:,} pairs without a manifest"
         headers = Result(name, "every header read", way, listed, released, reads="ours: headers of 224 px JPEG pairs")
     publish("index", [start, seconds, headers])

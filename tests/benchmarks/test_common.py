@@ -1,5 +1,6 @@
 """Ratios, verdicts and tables of benchmarks, by hand."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -73,6 +74,11 @@ def test_columns_are_aligned_and_empty_ones_left_out() -> None:
     lines = format_table(("a", "b", "c"), [("one two", "", "x"), ("1", "", "y")], width=9).splitlines()
     assert lines == ["a    c", "---  -", "one  x", "two", "1    y"] or lines[0].split() == ["a", "c"]
     assert {line.index(cell) for line in lines for cell in "cxy" if cell in line} == {lines[0].index("c")}
+
+
+@pytest.mark.parametrize("name", [*command.DEFAULT, *command.ON_REQUEST])
+def test_every_name_is_a_benchmark(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").main)
 
 
 def test_unknown_benchmark_is_refused_with_the_nearest() -> None:
