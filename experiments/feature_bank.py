@@ -1,6 +1,5 @@
 """Features of frozen backbones: computed once for each split, so that an epoch costs no more than the head."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from utils.batch import Batch
 from utils.data_sections import AugmentConfig
 from utils.engine import Prepare, agree
 from utils.memory import GIB, free_memory, machine_memory
+from utils.processes import processes_here
 from utils.transfer import on_device
 
 BYTES_PER_FEATURE = 4
@@ -43,7 +43,7 @@ def oversize_note(model: Model, n_pairs: int) -> str | None:
 
     Half of the memory is shared by the processes of the machine, each of which keeps them all.
     """
-    memory, processes = machine_memory(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    memory, processes = machine_memory(), processes_here()
     needed = sum(feature_bytes(model, n_pairs).values()) * processes
     if memory is None or needed <= memory / 2:
         return None

@@ -1,6 +1,5 @@
 """The pairs of a run, and how they reach its model."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +13,10 @@ from datasets.sampling import StepSampler
 from datasets.sources import load_index_of
 from datasets.splits import split_by_group
 from experiments.kinds import Config
-from experiments.micro_batch import largest_share
+from experiments.micro_batch import pairs_at_once
 from utils.batch import ViewSpec
 from utils.data_sections import DataConfig
+from utils.processes import processes_here
 from utils.sections import evaluation_batch_size
 
 
@@ -57,9 +57,7 @@ def plan_training(
         step_seconds: takes a number of pairs and returns the seconds of a training step with them, null where they
             are not known.
     """
-    data, pairs = config.data, largest_share(sampler)
-    if sampler.micro_batch is not None:
-        pairs = min(pairs, sampler.micro_batch)
+    data, pairs = config.data, pairs_at_once(config.train, sampler.world_size)
     measured = data.workers == "auto" and len(sampler.labels) >= FEW_PAIRS
     # The loader of a split that is scored lives beside that of training.
     at_once = (pairs, evaluation_batch_size(config.train, config.eval))
@@ -71,13 +69,8 @@ def plan_training(
         step_seconds=step_seconds(pairs) if measured else None,
         workers=data.workers,
         prefetch=data.prefetch,
-        processes=_processes_here(),
+        processes=processes_here(),
     )
-
-
-def _processes_here() -> int:
-    """Return the number of training processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def loader_for(
@@ -94,10 +87,23 @@ def loader_for(
 
     ``plan`` is that of training, where there was one: what is ``auto`` follows it.
     """
-    data, batch_size = config.data, evaluation_batch_size(config.train, config.eval)
-    dataset = PairDataset(index, specs, data, training=augmented, seed=config.train.seed)
-    batch_bytes = dataset.layout.nbytes(batch_size)
-    workers = resolve_workers(data.workers, len(index), _processes_here(), batch_bytes=batch_bytes)
+    dataset = PairDataset(index, specs, config.data, training=augmented, seed=config.train.seed)
+    batch_size = evaluation_batch_size(config.train, config.eval)
+    return in_order(dataset, config.data, batch_size, accelerator, plan=plan, every_process=every_process)
+
+
+def in_order(
+    dataset: PairDataset,
+    data: DataConfig,
+    batch_size: int,
+    accelerator: Accelerator,
+    *,
+    plan: LoaderPlan | None = None,
+    every_process: bool = False,
+) -> PairLoader:
+    """Return this process's share of a dataset's pairs, or all of them, loaded as a run's data section says."""
+    index, batch_bytes = dataset.index, dataset.layout.nbytes(batch_size)
+    workers = resolve_workers(data.workers, len(index), processes_here(), batch_bytes=batch_bytes)
     prefetch = PREFETCHED_BATCHES if data.prefetch == "auto" else data.prefetch
     if plan is not None:
         workers, prefetch = min(workers, plan.workers), plan.prefetch

@@ -1,7 +1,6 @@
 """Device, precision and processes, decided once at the start of a run."""
 
 import importlib.metadata
-import os
 import warnings
 from datetime import timedelta
 from typing import Literal
@@ -12,6 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from utils.errors import ConfigError
+from utils.processes import processes_started
 from utils.sections import Device, Precision, TrainConfig
 
 
@@ -71,7 +71,7 @@ def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator
         ConfigError: the device or precision is not there, or several processes meet an installed package named
             ``datasets``, which Accelerate would import in place of this project's folder.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes_started() > 1:
         _refuse_foreign_datasets()
         # Accelerate is to rename an option some day; a stride of 1 or 3 for a side of 1 is the same memory.
         warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
@@ -80,7 +80,7 @@ def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator
     precision = resolve_precision(train.precision, device, section)
     _round_products(tf32=resolve_tf32(train.tf32, device, section))
     # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
-    AcceleratorState._reset_state(reset_partial_state=int(os.environ.get("WORLD_SIZE", "1")) == 1)
+    AcceleratorState._reset_state(reset_partial_state=processes_started() == 1)
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,

@@ -17,9 +17,19 @@ from utils.errors import ConfigError, problem_list
 _SHOWN = 8  # differences listed
 
 
+def processes_started() -> int:
+    """Return how many processes a launcher started for this run, on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def processes_here() -> int:
+    """Return how many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def refuse_several(program: str) -> None:
     """Raise a ``ConfigError`` where a launcher started a program that runs in one process."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = processes_started()
     if processes > 1:
         error = ConfigError(
             f"{program} runs in one process, but {processes} were started; start it without torchrun or accelerate "

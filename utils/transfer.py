@@ -16,7 +16,7 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
     page-locked memory. On the CPU the same objects pass through.
     """
     if device.type == "cuda":
-        yield from _one_ahead(batches, device)
+        yield from _beside_the_work(batches, device)
     elif device.type == "cpu":
         yield from batches
     else:
@@ -24,27 +24,18 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
             yield batch.to(device)
 
 
-def _one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def _beside_the_work(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Copy in a stream of its own: the host is ahead of the GPU, which still computes earlier steps meanwhile."""
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    upcoming: tuple[Batch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(copying):
             copied = batch.to(device)
             ready = copying.record_event()
-        if upcoming is not None:
-            yield _handed_over(*upcoming, device)
-        upcoming = copied, ready
-    if upcoming is not None:
-        yield _handed_over(*upcoming, device)
-
-
-def _handed_over(batch: Batch, ready: torch.cuda.Event, device: torch.device) -> Batch:
-    """Let the computing stream wait for the copy, and keep its memory from being reused before that stream is done."""
-    computing = torch.cuda.current_stream(device)
-    computing.wait_event(ready)
-    for tensor in batch.tensors():
-        tensor.record_stream(computing)
-    return batch
+        computing = torch.cuda.current_stream(device)
+        computing.wait_event(ready)
+        for tensor in copied.tensors():
+            tensor.record_stream(computing)  # else its memory could be given to a later copy before that stream is done
+        yield copied
 
 
 class WaitClock:

@@ -5,9 +5,8 @@ the features of every distinct input are computed, then every condition costs on
 share the pairs; each pair is computed once.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,10 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.index import PairIndex
-from datasets.loaders import PairLoader, evaluation_loader, resolve_workers
+from datasets.loaders import PairLoader
 from datasets.pairs import PairDataset
 from datasets.transforms import BARS
 from experiments.kinds import Model
+from experiments.loading import in_order
 from experiments.robustness.plan import Plan, Source, applicable, check_patches, make_plan, pixels_used
 from experiments.robustness.registry import PERTURBATIONS, Letterbox, Pictures, in_pixels
 from experiments.robustness.released import GREY, ReleasedPairs
@@ -115,18 +115,9 @@ def suite_loader(
 ) -> PairLoader:
     """Return this process's share of the pairs, not augmented, in the run's own letterbox or the released one."""
     config = record.config
-    setting = config.data.workers if workers is None else workers
-    dataset = pairs_for(index, model.view_specs, config.data, letterbox)
-    size = batch_size or evaluation_batch_size(config.train, config.eval)
-    processes, batch_bytes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), dataset.layout.nbytes(size)
-    return evaluation_loader(
-        dataset,
-        batch_size=size,
-        workers=resolve_workers(setting, len(index), processes, batch_bytes=batch_bytes),
-        device_type=accelerator.device.type,
-        world_size=accelerator.num_processes,
-        rank=accelerator.process_index,
-    )
+    data = config.data if workers is None else replace(config.data, workers=workers)
+    dataset = pairs_for(index, model.view_specs, data, letterbox)
+    return in_order(dataset, data, batch_size or evaluation_batch_size(config.train, config.eval), accelerator)
 
 
 def pairs_for(index: PairIndex, specs: Mapping[str, ViewSpec], data: DataConfig, letterbox: Letterbox) -> PairDataset:

@@ -66,7 +66,7 @@ class FakeCuda:
         return f"event {self.copies}"
 
 
-def test_the_next_copy_is_asked_for_before_a_batch_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_handed_over_at_once_and_waited_for_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda(monkeypatch)
     given = [make(number) for number in range(3)]
     for number, batch in enumerate(on_device(given, torch.device("cuda"))):
@@ -74,9 +74,9 @@ def test_the_next_copy_is_asked_for_before_a_batch_is_handed_over(monkeypatch: p
         cuda.log.append(("computed", number + 1))
     kept = ["kept"] * 5  # each of a batch's tensors
     assert cuda.log == [
-        *[("copied", 1), ("copied", 2), ("compute waits for", "event 1"), *kept, ("computed", 1)],
-        *[("copied", 3), ("compute waits for", "event 2"), *kept, ("computed", 2)],
-        *[("compute waits for", "event 3"), *kept, ("computed", 3)],
+        step
+        for number in (1, 2, 3)
+        for step in (("copied", number), ("compute waits for", f"event {number}"), *kept, ("computed", number))
     ]
 
 

@@ -1,4 +1,8 @@
 import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,32 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from datasets.journal import Journal
 from datasets.preprocess import PreprocessOptions, preprocess
 
 CLASS_FILE = "0\tbackground\r\n1\tcandy\r\n2\tegg tart\r\n5\tpie\r\n7\tsoup"
 EXIF_ORIENTATION = 0x0112
+
+
+@contextmanager
+def stopped_after(photos: int) -> Iterator[None]:
+    """Send this process a SIGTERM when a journal has that many photos."""
+    real = Journal.add
+
+    def add(self: Journal, *arguments: Any) -> None:  # noqa: ANN401  # passed on as they are
+        real(self, *arguments)
+        if len(self.records) == photos:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "add", add)
+        yield
+
+
+@pytest.fixture
+def stop_after() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which preprocessing is stopped by a signal after some photos."""
+    return stopped_after
 
 
 class ArchiveMaker:

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,22 +87,14 @@ def test_a_killed_process_is_continued_to_the_same_bytes(archive: "ArchiveMaker"
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_signal_leaves_a_run_that_can_go_on(
-    archive: "ArchiveMaker", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: "ArchiveMaker", tmp_path: Path, stop_after: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     archive.small()
-    real = Journal.add
-
-    def add(self: Journal, *arguments: Any) -> None:  # noqa: ANN401  # passed on as they are
-        real(self, *arguments)
-        if len(self.records) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "add", add)
-        with pytest.raises(
-            InterruptedRunError, match=r"2 of 5 photos are finished .* run the same command again"
-        ) as stop:
-            archive.preprocess(tmp_path / "tree")
+    with (
+        stop_after(2),
+        pytest.raises(InterruptedRunError, match=r"2 of 5 photos are finished .* run the same command again") as stop,
+    ):
+        archive.preprocess(tmp_path / "tree")
     assert stop.value.signal_number == signal.SIGTERM
     archive.preprocess(tmp_path / "tree")
     archive.preprocess(tmp_path / "whole")

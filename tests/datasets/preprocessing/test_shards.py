@@ -1,11 +1,12 @@
 """Several processes on one archive: the bytes of one process, whatever happens to any of them."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from datasets import cut_photo, locks
-from datasets.journal import Journal
 from datasets.locks import FileLock, lock_shard
 from datasets.shards import Shard
 from utils.errors import DataError, InterruptedRunError
@@ -123,17 +123,12 @@ def test_a_run_without_shards_goes_on_with_what_they_left(
 
 
 def test_shards_go_on_with_what_a_stopped_run_left(
-    archive: "ArchiveMaker", tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    archive: "ArchiveMaker",
+    tmp_path: Path,
+    whole: dict[str, bytes],
+    stop_after: Callable[[int], AbstractContextManager[None]],
 ) -> None:
-    real = Journal.add
-
-    def add(self: Journal, *arguments: Any) -> None:  # noqa: ANN401  # passed on as they are
-        real(self, *arguments)
-        if len(self.records) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "add", add)
+    with stop_after(2):
         with pytest.raises(InterruptedRunError, match=r"2 of 5 photos are finished"):
             archive.preprocess(tmp_path / "tree")
         with pytest.raises(InterruptedRunError, match=r"interrupted: 2 of 3 photos of shard 1/2 are finished and kept"):
