@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from datasets.archive import Archive, ArchivePhoto
 from datasets.archive_scan import ScanOptions
-from datasets.locks import FileLock
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_columns, read_manifest, write_manifest
 from utils.errors import DataError
 from utils.files import sha256, whole_folder, write_text
+from utils.locks import FileLock
 
 CACHE_VARIABLE = "RVERNET_CACHE"
 SCAN_FILE = "scan.json"

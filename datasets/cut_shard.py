@@ -5,10 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from datasets.journal import unfinished_shards
-from datasets.locks import LOCK_FILE, FileLock, lock_shard, lock_unfinished
+from datasets.locks import LOCK_FILE, lock_shard, lock_unfinished
 from datasets.shards import Shard
 from datasets.workers import StopSignals
 from utils.errors import DataError
+from utils.locks import FileLock
 
 
 def cut_shard(

@@ -26,7 +26,7 @@ from datasets.cut_shard import cut_shard
 from datasets.cutouts import LOSSLESS_FORMATS, PictureFormat
 from datasets.journal import JOURNAL_FILE, Journal, shard_journals, sweep
 from datasets.layouts import GROUPS_FILE, write_archive_files, write_pairs_files
-from datasets.locks import LOCK_FILE, FileLock, lock_unfinished
+from datasets.locks import LOCK_FILE, lock_unfinished
 from datasets.manifest import ManifestRow
 from datasets.preprocess_options import PreprocessOptions
 from datasets.shards import Shard
@@ -34,6 +34,7 @@ from datasets.summary import summarise
 from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, ArchiveRecord, TreeRecord, partial_folder
 from datasets.workers import StopSignals, available_cores
 from utils.errors import ConfigError, DataError
+from utils.locks import FileLock
 
 __all__ = ["PreprocessOptions", "preprocess"]
 

@@ -1,5 +1,6 @@
 """The data section of a configuration: where pairs are, and how they are changed on their way to a model."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -113,6 +114,8 @@ class DataConfig:
         group_by_photo: pairs of one photo stand next to each other in the order, so that an archive decodes a photo
             once for all its pairs in a batch; batches then hold fewer different photos.
         exclude: class names left out of training and test.
+        accept: codes of findings that training refuses by itself and shall go on with, such as ``same-photo``.
+        max_megapixels: largest picture that is decoded, in million pixels.
         workers: loader processes of each training process; ``auto`` measures how many the model needs.
         prefetch: batches that each worker holds ready; ``auto`` measures it too.
     """
@@ -129,6 +132,8 @@ class DataConfig:
     sampling: Literal["natural", "balanced"] = "natural"
     group_by_photo: bool = False
     exclude: list[str] = field(default_factory=list)
+    accept: list[str] = field(default_factory=list)
+    max_megapixels: float = 180.0
     workers: int | Literal["auto"] = "auto"
     prefetch: int | Literal["auto"] = "auto"
 
@@ -139,3 +144,4 @@ class DataConfig:
         require(0 <= self.validation_fraction < 1, "data.validation_fraction", self.validation_fraction, "0 to below 1")
         require(self.workers == "auto" or self.workers >= 0, "data.workers", self.workers, "'auto' or a number from 0")
         require(self.prefetch == "auto" or self.prefetch >= 1, "data.prefetch", self.prefetch, "'auto' or at least 1")
+        require(0 < self.max_megapixels < math.inf, "data.max_megapixels", self.max_megapixels, "more than 0")

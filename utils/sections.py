@@ -41,6 +41,8 @@ class TrainConfig:
         tf32: let GPUs round the factors of fp32 matrix products to 10 bits of mantissa; ``auto`` on GPUs only.
         fused: one kernel for the whole optimiser step; ``auto`` where the device is a GPU and torch has it.
         sync_batchnorm: BatchNorm statistics over the pairs of all processes; needs GPUs.
+        deterministic: let torch use only algorithms that give the same bits each time, and refuse others; on a CPU
+            runs repeat bit for bit without it.
         device: ``auto`` takes a GPU where there is one.
         seed: of initial weights, order, augmentation and dropout.
         seeds: several runs, one per seed, in ``<run.dir>/seed<N>``; overrides ``seed``.
@@ -67,6 +69,7 @@ class TrainConfig:
     tf32: bool | Literal["auto"] = "auto"
     fused: bool | Literal["auto"] = "auto"
     sync_batchnorm: bool = False
+    deterministic: bool = False
     device: Device = "auto"
     seed: int = 0
     seeds: list[int] | None = None
@@ -148,6 +151,9 @@ class RunConfig:
         dir: folder of the run; null makes ``runs/<date>-<time>``. It must be empty or absent.
         resume: ``never`` refuses a folder that is not empty; ``auto`` continues an unfinished run.
         checkpoint_every: epochs between two checkpoints.
+        checkpoint_minutes: most minutes between two checkpoints, also in the middle of an epoch (looked at every
+            ``train.log_every`` steps); null for none in mid-epoch.
+        keep_every: epochs between two checkpoints that stay, in ``checkpoint_epoch_<N>``; null keeps the last two.
         profile: optimiser steps to record with PyTorch's profiler, from the fourth on, into ``<run.dir>/profile``; 0
             for none.
     """
@@ -155,11 +161,18 @@ class RunConfig:
     dir: str | None = None
     resume: Literal["never", "auto"] = "never"
     checkpoint_every: int = 1
+    checkpoint_minutes: float | None = 10.0
+    keep_every: int | None = None
     profile: int = 0
 
     def __post_init__(self) -> None:
         require(self.profile >= 0, "run.profile", self.profile, "0 or the number of steps to record")
         require(self.checkpoint_every >= 1, "run.checkpoint_every", self.checkpoint_every, "at least 1 epoch")
+        minutes = self.checkpoint_minutes
+        require(minutes is None or minutes > 0, "run.checkpoint_minutes", minutes, "null or more than 0 minutes")
+        require(
+            self.keep_every is None or self.keep_every >= 1, "run.keep_every", self.keep_every, "null or at least 1"
+        )
 
 
 def evaluation_batch_size(train: TrainConfig, evaluation: EvalConfig) -> int:

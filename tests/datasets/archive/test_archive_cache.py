@@ -18,10 +18,10 @@ from datasets.archive_index import index_archive
 from datasets.archive_scan import PhotoScanner
 from datasets.cut_photo import CutRecord
 from datasets.index import PairIndex
-from datasets.locks import FileLock
 from datasets.manifest import read_manifest
 from utils.data_sections import ArchiveConfig
 from utils.errors import DataError, InterruptedRunError
+from utils.locks import FileLock
 
 OPENED: list[str] | None = None
 

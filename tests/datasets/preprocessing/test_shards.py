@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import utils.locks
 from datasets import cut_photo, locks
-from datasets.locks import FileLock, lock_shard
+from datasets.locks import lock_shard
 from datasets.shards import Shard
 from utils.errors import DataError, InterruptedRunError
+from utils.locks import FileLock
 
 if TYPE_CHECKING:
     from tests.datasets.preprocessing.conftest import ArchiveMaker
@@ -232,7 +234,7 @@ def test_shards_of_one_run_have_the_same_options(archive: "ArchiveMaker", tmp_pa
 def test_where_files_cannot_be_locked_the_user_puts_the_tree_together(
     archive: "ArchiveMaker", tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr(utils.locks, "fcntl", None)
     for number in (1, 2):
         lines = archive.preprocess(tmp_path / "tree", shard=Shard(number, 2))
         assert lines[-1].endswith("cannot be locked here: after the last shard run the same command with --shard 1/1")
