@@ -1,7 +1,10 @@
-"""Small trees of pairs, made once per test session, and the way to real data."""
+"""Small trees of pairs, made once per test session, the way to real data, and the record of what tests saw."""
 
+import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,73 @@ import pytest
 from PIL import Image
 
 from datasets.preprocess import PreprocessOptions, preprocess
+from utils.errors import ReportedError
 
+# Tests of bad input: under --record, the message of each is kept.
+MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted_input.py", "test_*problems*.py")
 COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 60, 190)}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="the long form of the tests of faults and of the fuzz")
+    parser.addoption("--record", metavar="FOLDER", help="write what the tests saw to FOLDER, for docs/reliability.md")
+
+
+@pytest.fixture(scope="session")
+def soak(pytestconfig: pytest.Config) -> bool:
+    """Whether the long form of a test is asked for."""
+    return bool(pytestconfig.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def record_fact(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """Append one JSON line, a section and its facts, to the record; nothing without ``--record``."""
+    folder = pytestconfig.getoption("--record")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+    def record(section: str, **facts: object) -> None:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with (Path(folder) / f"{worker}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"section": section, **facts}) + "\n")
+
+    return record
+
+
+@pytest.fixture(autouse=True)
+def kept_message(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    record_fact: Callable[..., None],
+) -> Iterator[None]:
+    """Under ``--record``, keep the last message that a test of bad input made for a user."""
+    path = Path(request.path)
+    wanted = path.parent.name == "faults" or any(fnmatch(path.name, pattern) for pattern in MESSAGE_FILES)
+    if not (wanted and request.config.getoption("--record")):
+        yield
+        return
+    messages: list[str] = []
+    original = ReportedError.__init__
+
+    def noted(error: ReportedError, *args: object) -> None:
+        messages[:] = [str(arg) for arg in args[:1]] or messages
+        original(error, *args)
+
+    monkeypatch.setattr(ReportedError, "__init__", noted)
+    yield
+    if messages:
+        message = _without_machine(messages[0], tmp_path_factory.getbasetemp())
+        record_fact("message", test=f"{path.stem}::{request.node.name}", message=message)
+
+
+def _without_machine(message: str, base: Path) -> str:
+    """Return a message without what differs between machines and runs: folders of tests, process numbers."""
+    for folder in {str(base), str(base.resolve())}:
+        message = re.sub(re.escape(folder) + r"/[^/\s'\"]+", "ROOT", message)
+    message = message.replace(f"{Path.cwd()}/", "")
+    message = re.sub(r"\.\d+\.(tmp|unfinished|replaced)", r".N.\1", message)
+    return re.sub(r"\b(process(?:es)?|pid) \d{2,}", r"\1 N", message)
 
 
 def write_archive(folder: Path, photos: dict[str, int], seed: int = 0) -> Path:
