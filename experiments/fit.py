@@ -92,9 +92,7 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
         pairs = pairs_at_once(config.train, accelerator.num_processes)
         with memory_explained(accelerator, "train.micro_batch", pairs):
             _train(run, config, setup, progress, stop)
-    metrics = _finish(kind, run, config, setup, progress)
-    run.close()
-    return metrics
+    return _finish(kind, run, config, setup, progress)
 
 
 @contextmanager

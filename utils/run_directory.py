@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from utils.errors import ConfigError, DataError
 from utils.files import write_text
+from utils.scalar_log import ScalarLog, append_whole
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
@@ -37,7 +37,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer: SummaryWriter | None = None
+        self._scalars = ScalarLog(path / "tensorboard")
 
     @property
     def finished(self) -> bool:
@@ -70,14 +70,8 @@ class RunDirectory:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl`` and its numbers to TensorBoard."""
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        if self._writer is None:
-            self._writer = SummaryWriter(log_dir=str(self.path / "tensorboard"), purge_step=int(row["epoch"]))
-        for key, value in _flat(row).items():
-            if isinstance(value, int | float):
-                self._writer.add_scalar(key, value, int(row["epoch"]))
-        self._writer.flush()
+        append_whole(self.path / LOG_FILE, (json.dumps(row) + "\n").encode("utf-8"))
+        self._scalars.add(row)
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the rows logged so far."""
@@ -96,18 +90,13 @@ class RunDirectory:
         return metrics
 
     def truncate_log(self, rows: list[dict[str, Any]]) -> None:
-        """Replace ``log.jsonl`` by the rows that a checkpoint vouches for."""
+        """Replace ``log.jsonl`` and TensorBoard's file by the rows that a checkpoint vouches for."""
         write_text(self.path / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
+        self._scalars.rewrite(rows)
 
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all; numbers that are not finite are refused."""
         write_text(self.path / name, json.dumps(document, indent=2, allow_nan=False) + "\n")
-
-    def close(self) -> None:
-        """Close the TensorBoard file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
 def describe_environment(script: str, device: str) -> dict[str, Any]:
@@ -125,13 +114,3 @@ def describe_environment(script: str, device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions,
     }
-
-
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}/")
-        else:
-            flat[prefix + key] = value
-    return flat

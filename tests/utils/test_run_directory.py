@@ -28,7 +28,6 @@ def test_log_is_one_line_per_epoch_and_tensorboard_beside_it(tmp_path: Path) -> 
     rows = [{"epoch": epoch, "train": {"loss": 1 / epoch}, "val": {"ambiguous_f1": None}} for epoch in (1, 2)]
     for row in rows:
         run.log(row)
-    run.close()
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 2
     assert run.read_log() == rows
     assert list((tmp_path / "tensorboard").iterdir())
