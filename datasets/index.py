@@ -13,6 +13,7 @@ from datasets.classes import ClassMap
 from datasets.decode import MaskOrientation
 from datasets.listing import VIEW_FOLDERS
 from datasets.manifest import MANIFEST_FILE
+from datasets.picture_size import DATA_LIMIT, PixelLimit
 from datasets.scan import ScannedPair, scan_split
 
 
@@ -57,6 +58,7 @@ class PairIndex:
         source_digest: uint8 N×16, digest of the manifest's photo and mask hashes; None without a manifest.
         notes: what the user should know, one line each (a tree without classes.yaml, ignored hidden files).
         archive: the photos and masks of an archive's pairs; None for pairs that are stored in folders.
+        limit: the largest picture that is decoded.
     """
 
     root: Path
@@ -72,6 +74,7 @@ class PairIndex:
     source_digest: NDArray[np.uint8] | None = None
     notes: list[str] = field(default_factory=list)
     archive: ArchivePhotos | None = None
+    limit: PixelLimit = DATA_LIMIT
 
     @classmethod
     def from_tree(
@@ -203,8 +206,34 @@ class PairIndex:
         An archive and the lossless tree that preprocessing makes of it with the same options have the same one.
         """
         digest = hashlib.sha256()
-        digest.update("\n".join(self.draw_key(row) for row in range(len(self))).encode("utf-8"))
+        digest.update(self._key_bytes())
         digest.update(b"\0" + self.size.astype("<i4").tobytes())
         if self.source_digest is not None:
             digest.update(b"\0" + self.source_digest.tobytes())
         return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``datasets.changes.describe_change`` compares, small and ready for JSON.
+
+        Keys: ``fingerprint``, ``pairs``, ``classes`` (pairs by name, in order), ``n_groups``, and a digest each of
+        ``keys``, ``sizes``, ``sources`` (null without a manifest) and ``groups``, whatever their names.
+        """
+        first: dict[int, int] = {}
+        groups = np.array([first.setdefault(code, row) for row, code in enumerate(self.group.tolist())], dtype="<i8")
+        return {
+            "fingerprint": self.fingerprint(),
+            "pairs": len(self),
+            "classes": dict(zip(self.classes.names, self.class_counts().tolist(), strict=True)),
+            "n_groups": len(first),
+            "keys": _digest(self._key_bytes()),
+            "sizes": _digest(self.size.astype("<i4").tobytes()),
+            "sources": None if self.source_digest is None else _digest(self.source_digest.tobytes()),
+            "groups": _digest(groups.tobytes()),
+        }
+
+    def _key_bytes(self) -> bytes:
+        return "\n".join(self.draw_key(row) for row in range(len(self))).encode("utf-8")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
