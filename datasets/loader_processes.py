@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from utils.errors import RunError
+from utils.errors import LostWorkerError, RunError
 
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (?:is killed by signal: (.+?)\.? *$|exited)")
 
@@ -22,7 +22,7 @@ def begin_worker(_worker: int) -> None:
 
 
 def report_dead_workers() -> None:
-    """Let the handler that torch has set for dead workers raise a ``RunError`` of one line instead of its own."""
+    """Let the handler that torch has set for dead workers raise a ``LostWorkerError`` of one line instead of its own."""
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         return
     torchs = signal.getsignal(signal.SIGCHLD)
@@ -43,7 +43,7 @@ class _Handler:
 
 
 def in_one_line(error: Exception) -> Exception:
-    """Return the ``RunError`` of one line for an error that says that a worker died; others as they are."""
+    """Return the ``LostWorkerError`` of one line for an error that says that a worker died; others as they are."""
     if isinstance(error.__cause__, RunError):  # the handler's, which torch met while it waited for a batch
         return error.__cause__
     found = _DEAD_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
@@ -55,7 +55,7 @@ def in_one_line(error: Exception) -> Exception:
         how, why = "ended", ""
     elif killed_by == "Bus error":
         why = ", as happens when shared memory runs out"
-    return RunError(
+    return LostWorkerError(
         f"loader worker with process id {pid} {how}{why}; go on with fewer workers (data.workers), or with "
         f"data.workers 0, which loads in the main process"
     )

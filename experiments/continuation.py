@@ -1,16 +1,26 @@
 """Checkpoints of a run, and how it goes on from one."""
 
 import dataclasses
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from typing import Any
 
+import torch
+
+from datasets.changes import describe_change
 from experiments.kinds import Config
 from experiments.loading import Splits
 from experiments.progress import Progress
 from experiments.setup import Setup
 from utils.checkpoints import (
     AVERAGE_FILE,
+    BEST_FILE,
     WEIGHTS_FILE,
+    Found,
+    adopt,
+    copy_checkpoint,
     find_checkpoint,
     load_into,
     load_state,
@@ -18,22 +28,49 @@ from utils.checkpoints import (
     save_checkpoint,
 )
 from utils.config import load_yaml, to_yaml
-from utils.errors import ConfigError, problem_list
+from utils.errors import ConfigError, DataError, LostWorkerError, os_error_text, problem_list
+from utils.files import replace_by_link
+from utils.processes import only_main
 from utils.run_directory import CONFIG_FILE, RunDirectory
+from utils.seeding import random_states, restore_random_states
 
 # Keys that may differ between the parts of a run without changing any number of it.
 HARMLESS = (
-    *("run.dir", "run.resume", "run.checkpoint_every", "run.profile", "train.log_every"),
-    *("data.root", "data.workers", "data.prefetch"),
+    *("run.dir", "run.resume", "run.checkpoint_every", "run.checkpoint_minutes", "run.keep_every", "run.profile"),
+    *("train.log_every", "data.root", "data.archive.groups", "data.workers", "data.prefetch"),
+    *("data.accept", "data.max_megapixels"),
     *(f"model.{name}.grad_checkpointing" for name in ("backbone", "roi_backbone", "extra_roi_backbone")),
 )
 
 # Keys that may differ between the processes of a run: those, but for what decides when all of them meet.
 MAY_DIFFER = tuple(key for key in HARMLESS if key != "train.log_every")
 
+# What the last digits of a run depend on besides its configuration and data.
+DIGITS = ("torch", "torchvision", "timm", "numpy", "pillow")
 
-def save(folder: Path, config: Config, setup: Setup, progress: Progress) -> None:
-    """Write a checkpoint of everything that a continued run needs."""
+
+class CheckpointClock:
+    """Says when ``run.checkpoint_minutes`` have passed since the last checkpoint, whatever the clock of day does."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.seconds = float("inf") if minutes is None else 60 * minutes
+        self.since = time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether it is time for a checkpoint."""
+        return time.monotonic() - self.since >= self.seconds
+
+    def restart(self) -> None:
+        """Count from now."""
+        self.since = time.monotonic()
+
+
+def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> None:
+    """Write a checkpoint of everything that a continued run needs; the main process alone does.
+
+    Raises:
+        DataError: the disk is full or refuses; says how to go on.
+    """
     training = setup.training
     scaler = training.accelerator.scaler
     state: dict[str, Any] = {
@@ -43,26 +80,62 @@ def save(folder: Path, config: Config, setup: Setup, progress: Progress) -> None
         "config": to_yaml(config),
         "classes": list(setup.splits.train.classes.names),
         "fingerprint": setup.splits.fingerprint,
+        "data": setup.splits.summary,
+        "best": {"epoch": progress.best_epoch},
+        "random": random_states(),
+        "machine": machine_facts(training.accelerator.num_processes),
     }
+    facts = {"step": progress.step, "epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch}
+    facts |= {"versions": state["machine"]["versions"]}
     average = setup.average.module.state_dict() if setup.average is not None else None
-    save_checkpoint(folder, setup.model.state_dict(), average, state)
+    best = run.checkpoint_best / WEIGHTS_FILE
+    kept = config.run.keep_every is not None and progress.epoch % config.run.keep_every == 0
+    try:
+        save_checkpoint(
+            run.path, setup.model.state_dict(), average, state, facts, best if progress.best_epoch is not None else None
+        )
+        if kept and progress.step_in_epoch == 0:
+            copy_checkpoint(run.checkpoint_last, run.checkpoint_of(progress.epoch))
+    except OSError as error:
+        raise DataError(f"a checkpoint of {run.path} could not be written: {os_error_text(error)}") from None
 
 
-def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress | None:
-    """Continue from the last checkpoint of an unfinished run; null where there is nothing to continue.
+def machine_facts(processes: int) -> dict[str, Any]:
+    """Return what the last digits depend on: versions, threads, processes."""
+    versions = {name: metadata.version(name) for name in DIGITS}
+    return {"versions": versions, "threads": torch.get_num_threads(), "processes": processes}
+
+
+@contextmanager
+def how_to_go_on(run: RunDirectory) -> Iterator[None]:
+    """Say at the end of a message about data, files or lost workers how the run, which has begun, goes on."""
+    advice = f"Continue with the same command and --run.dir {run.path} --run.resume auto"
+    try:
+        yield
+    except (DataError, LostWorkerError) as error:
+        error.args = (f"{error}. {advice}",)
+        raise
+    except OSError as error:
+        raise DataError(f"{os_error_text(error)}. {advice}") from None
+
+
+def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress:
+    """Put a run that has begun into the state of its newest whole checkpoint; at its beginning where there is none.
 
     Raises:
-        ConfigError: configuration, classes or data differ from those of the run; lists what differs.
+        ConfigError: classes or data differ from those of the run; lists what differs.
+        DataError: the run has checkpoints, but all of them are damaged.
     """
-    if not (run.path / CONFIG_FILE).is_file():
-        run.refuse_unless_empty()
-        return None
-    refuse_other_configuration(run, config)
-    folder = find_checkpoint(run.checkpoint_last)
-    if folder is None:
-        if setup.training.accelerator.is_main_process:
+    accelerator = setup.training.accelerator
+    found = Found(None, {})
+    if accelerator.is_main_process:
+        found = find_checkpoint(run.path)
+    only_main(accelerator, lambda: _take_over(run, found))
+    if not run.checkpoint_last.is_dir():
+        if accelerator.is_main_process:
             run.truncate_log([])
         return Progress()
+    folder = run.checkpoint_last
     state = load_state(folder)
     refuse_other_data(run, config, state, setup.splits)
     load_into(setup.model, load_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
@@ -71,39 +144,89 @@ def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress | None:
     setup.training.optimizer.load_state_dict(state["optimizer"])
     if setup.training.accelerator.scaler is not None:
         setup.training.accelerator.scaler.load_state_dict(state["scaler"])
+    restore_random_states(state["random"])
     progress = Progress(**state["progress"])
-    if setup.training.accelerator.is_main_process:
+    if accelerator.is_main_process:
+        if (folder / BEST_FILE).is_file():
+            run.checkpoint_best.mkdir(exist_ok=True)
+            replace_by_link(folder / BEST_FILE, run.checkpoint_best / WEIGHTS_FILE)
         run.truncate_log(progress.rows)
-        print(f"continuing {run.path} after optimiser step {progress.step} ({progress.epoch} epochs completed)")
+        _tell(run, progress, state["machine"], machine_facts(accelerator.num_processes))
     return progress
+
+
+def _take_over(run: RunDirectory, found: Found) -> None:
+    """Say which checkpoints are damaged, refuse where no other is left, and put the one that was found first."""
+    for folder, problem in found.damaged.items():
+        if found.folder is not None:
+            print(f"note: {folder} is damaged ({problem}); going on from {found.folder.name}, the one before")
+    if found.folder is None and found.damaged:
+        problems = "; ".join(f"{folder.name}: {problem}" for folder, problem in found.damaged.items())
+        raise DataError(
+            f"run.resume: no checkpoint of {run.path} is whole ({problems}); restore one of them, or delete the folder "
+            f"and train again"
+        )
+    try:
+        adopt(found, run.path)
+    except OSError as error:
+        raise DataError(f"run.resume: {os_error_text(error)}") from None
+
+
+def _tell(run: RunDirectory, progress: Progress, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for key in ("threads", "processes"):
+        if before[key] != now[key]:
+            print(f"note: trained with {before[key]} {key} so far, now with {now[key]}; last digits may differ")
+    for name, version in before["versions"].items():
+        if now["versions"].get(name) != version:
+            print(f"note: {name} was {version} so far and is {now['versions'].get(name)}; last digits may differ")
+    print(f"continuing {run.path} after optimiser step {progress.step} ({progress.epoch} epochs completed)")
 
 
 def refuse_other_configuration(run: RunDirectory, config: Config) -> None:
     """Raise a ``ConfigError`` that lists what differs from the configuration that a run was started with."""
-    recorded = load_yaml(run.path / CONFIG_FILE)
-    differences = _differences(recorded, dataclasses.asdict(config))
+    differences = _differences(load_yaml(run.path / CONFIG_FILE), config)
     if differences:
         raise ConfigError(problem_list(f"run.resume: {run.path} was started with another configuration", differences))
 
 
-def refuse_other_data(run: RunDirectory, config: Config, recorded_state: dict[str, Any], splits: Splits) -> None:
-    """Raise a ``ConfigError`` where classes or pairs differ from those of a checkpoint's state or ``metrics.json``."""
-    current = {"class list": list(splits.train.classes.names), "set of pairs": splits.fingerprint}
-    recorded = {"class list": recorded_state.get("classes"), "set of pairs": recorded_state.get("fingerprint")}
-    for what in current:
-        if recorded[what] != current[what]:
-            raise ConfigError(
-                f"run.resume: the {what} under {config.data.root} changed since {run.path} was started; restore the "
-                f"data, or start a new run"
+def refuse_other_data(run: RunDirectory, config: Config, recorded: dict[str, Any], splits: Splits) -> None:
+    """Raise a ``ConfigError`` that lists how classes or pairs differ from those of a checkpoint or ``metrics.json``."""
+    differences: list[str] = []
+    before, now = list(recorded.get("classes") or []), list(splits.train.classes.names)
+    if before != now:
+        gone, new = [name for name in before if name not in now], [name for name in now if name not in before]
+        parts = [f"without {', '.join(gone)}"] if gone else []
+        parts += [f"with {', '.join(new)} besides"] if new else []
+        differences.append(f"the class list is now {' and '.join(parts) or 'in another order'}")
+    elif recorded.get("data"):
+        differences += describe_change(recorded["data"], splits.summary)
+    elif recorded.get("fingerprint") != splits.fingerprint:
+        differences.append("the set of pairs is another")
+    if differences:
+        raise ConfigError(
+            problem_list(
+                f"run.resume: the data under {config.data.root} changed since {run.path} was started; restore them, or "
+                f"start a new run",
+                differences,
             )
+        )
 
 
-def _differences(recorded: dict[str, Any], current: dict[str, Any], prefix: str = "") -> list[str]:
+def _differences(recorded: dict[str, Any], section: object, prefix: str = "") -> list[str]:
+    """Compare recorded keys with a configuration's; a key that did not exist then had its default's effect."""
     found: list[str] = []
-    for key, value in current.items():
-        dotted, before = prefix + key, recorded.get(key)
-        if isinstance(value, dict) and isinstance(before, dict):
-            found += _differences(before, value, f"{dotted}.")
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]  # sections are dataclasses
+        dotted, value = prefix + field.name, getattr(section, field.name)
+        before = recorded.get(field.name, _default(field))
+        if dataclasses.is_dataclass(value):
+            known = before if isinstance(before, dict) else {}
+            found += _differences(known, value, f"{dotted}.")
         elif value != before and dotted not in HARMLESS:
             found.append(f"{dotted} was {before} and is now {value}")
     return found
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:  # noqa: ANN401  # of any type
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -31,8 +32,17 @@ class Splits:
     @property
     def fingerprint(self) -> dict[str, str]:
         """Hashes that change when a pair is added, lost or altered."""
+        return {name: index.fingerprint() for name, index in self._parts.items()}
+
+    @property
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """What tells how pairs changed, where they did: ``PairIndex.summary`` of each split."""
+        return {name: index.summary() for name, index in self._parts.items()}
+
+    @property
+    def _parts(self) -> dict[str, PairIndex]:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: index.fingerprint() for name, index in parts.items() if index is not None}
+        return {name: index for name, index in parts.items() if index is not None}
 
 
 def load_splits(data: DataConfig, seed: int) -> Splits:

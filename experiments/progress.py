@@ -1,6 +1,6 @@
 """How far a run has come."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from utils.engine import Meter
@@ -31,6 +31,12 @@ class Progress:
         self.step += steps
         self.step_in_epoch += steps
         self.loss_sum, self.hits, self.pairs = meter.loss_sum, meter.hits, meter.pairs
+
+    def at(self, steps: int, meter: Meter) -> "Progress":
+        """Return the place ``steps`` further on, for a checkpoint in the middle of an epoch."""
+        further = replace(self)
+        further.advance(steps, meter)
+        return further
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         """Close an epoch with its row."""

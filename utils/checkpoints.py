@@ -1,7 +1,12 @@
-"""Checkpoints: a folder that is whole or absent, weights in safetensors, the rest loadable without code."""
+"""Checkpoints: folders that are whole or known to be damaged; no file of theirs can run code."""
 
+import hashlib
 import io
+import json
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +17,21 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from utils.errors import DataError, RunError
-from utils.files import write_bytes
+from utils.files import link_or_copy, sha256, sync_folder, write_bytes, write_text
 
 WEIGHTS_FILE = "model.safetensors"
 AVERAGE_FILE = "average.safetensors"
+BEST_FILE = "best.safetensors"
 STATE_FILE = "state.pt"
+MANIFEST_FILE = "checkpoint.json"
+FOLDERS = "checkpoint_"
+LAST = f"{FOLDERS}last"
+PREVIOUS = f"{FOLDERS}previous"
+BEST = f"{FOLDERS}best"
 
 
-def save_weights(state_dict: dict[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors, whole or not at all."""
+def weight_bytes(state_dict: Mapping[str, Tensor], path: Path) -> bytes:
+    """Return weights as the bytes of a safetensors file; a ``RunError`` names ``path`` where some are not finite."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
@@ -28,8 +39,13 @@ def save_weights(state_dict: dict[str, Tensor], path: Path) -> None:
             f"{len(broken)} weights are not finite ({', '.join(broken[:3])}), so {path} was not written; lower the "
             f"learning rates or set train.clip_norm"
         )
+    return serialise(tensors, metadata={"format": "pt"})
+
+
+def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights as safetensors, whole or not at all."""
     # Bytes first: a full disk then raises OSError here, and not an exception of the library's own.
-    write_bytes(path, serialise(tensors, metadata={"format": "pt"}))
+    write_bytes(path, weight_bytes(state_dict, path))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -54,53 +70,175 @@ def check_weights(path: Path) -> None:
 
 
 def save_checkpoint(
-    folder: Path, weights: dict[str, Tensor], average: dict[str, Tensor] | None, state: dict[str, Any]
+    run: Path,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor] | None,
+    state: dict[str, Any],
+    facts: Mapping[str, Any],
+    best: Path | None = None,
 ) -> None:
-    """Replace the checkpoint in ``folder``.
+    """Write the newest checkpoint of a run, ``checkpoint_last``; the one before stays as ``checkpoint_previous``.
 
     Args:
-        folder: name of the checkpoint.
+        run: folder of the run.
         weights: state of the model.
         average: state of the averaged model, or null.
         state: numbers, strings, lists, dicts and tensors; everything else that a continued run needs.
+        facts: for readers, in ``checkpoint.json`` beside size and SHA-256 of every file; ``step``, the optimiser steps
+            taken, orders checkpoints.
+        best: file with the best weights so far, which the checkpoint then holds too.
 
-    The new checkpoint is complete before the old one goes; ``find_checkpoint`` finds one of the two at any moment.
+    At any moment one whole checkpoint is there that is no older than the last; ``find_checkpoint`` finds it.
+
+    Raises:
+        RunError: weights are not finite.
+        OSError: the disk is full or refuses; the earlier checkpoints are as they were.
     """
-    fresh, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+    last, previous = run / LAST, run / PREVIOUS
+    fresh, old = run / f"{LAST}.new", run / f"{PREVIOUS}.old"
     for leftover in (fresh, old):
-        if folder.exists() or leftover is fresh:
-            shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        save_weights(weights, fresh / WEIGHTS_FILE)
-        if average is not None:
-            save_weights(average, fresh / AVERAGE_FILE)
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_bytes(fresh / STATE_FILE, buffer.getvalue())
+        _fill(fresh, weights, average, state, facts, best)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
+    if previous.exists():
+        previous.rename(old)
+    if last.exists():
+        last.rename(previous)
+    fresh.rename(last)
+    sync_folder(run)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def find_checkpoint(folder: Path) -> Path | None:
-    """Return the folder of the newest complete checkpoint, or null."""
-    for candidate in (folder, folder.with_name(f"{folder.name}.old")):
-        if (candidate / STATE_FILE).is_file():
-            return candidate
+def _fill(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor] | None,
+    state: dict[str, Any],
+    facts: Mapping[str, Any],
+    best: Path | None,
+) -> None:
+    folder.mkdir(parents=True)
+    files: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, data: bytes) -> None:
+        write_bytes(folder / name, data)
+        files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    add(WEIGHTS_FILE, weight_bytes(weights, folder / WEIGHTS_FILE))
+    if average is not None:
+        add(AVERAGE_FILE, weight_bytes(average, folder / AVERAGE_FILE))
+    if best is not None:
+        link_or_copy(best, folder / BEST_FILE)
+        files[BEST_FILE] = {"bytes": best.stat().st_size, "sha256": sha256(best)}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    add(STATE_FILE, buffer.getvalue())
+    # It comes last: without it the folder is no checkpoint.
+    write_text(folder / MANIFEST_FILE, json.dumps({**facts, "files": files}, indent=2, allow_nan=False) + "\n")
+    sync_folder(folder)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search for a checkpoint came to.
+
+    Attributes:
+        folder: the newest whole checkpoint; null where there is none.
+        damaged: checkpoints that are newer than that, each with what is wrong with it.
+    """
+
+    folder: Path | None
+    damaged: dict[Path, str]
+
+
+def find_checkpoint(run: Path) -> Found:
+    """Find the newest whole checkpoint of a run: ``checkpoint_last``, else the one before, else one that was kept."""
+    folders = [path for path in run.glob(f"{FOLDERS}*") if path.is_dir() and path.name != BEST]
+    # One without its manifest was being written when its process was killed, or removed.
+    folders = [path for path in folders if path.suffix not in (".new", ".old") or (path / MANIFEST_FILE).is_file()]
+    damaged: dict[Path, str] = {}
+    for folder in sorted(folders, key=lambda path: (_step(path), path.name == LAST), reverse=True):
+        problem = check_checkpoint(folder)
+        if problem is None:
+            return Found(folder, damaged)
+        damaged[folder] = problem
+    return Found(None, damaged)
+
+
+def _step(folder: Path) -> float:
+    """Return the optimiser steps of a checkpoint; one that does not tell comes first, to be reported."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return int(_manifest(folder)["step"])
+    return float("inf")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    return document
+
+
+def check_checkpoint(folder: Path) -> str | None:
+    """Compare every file of a checkpoint with what was written; return what is wrong, null where it is whole."""
+    try:
+        files = dict(_manifest(folder)["files"])
+        written = {str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in files.items()}
+    except FileNotFoundError:
+        return f"it has no {MANIFEST_FILE}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return f"{MANIFEST_FILE} is damaged"
+    if not {WEIGHTS_FILE, STATE_FILE} <= written.keys() <= {WEIGHTS_FILE, AVERAGE_FILE, BEST_FILE, STATE_FILE}:
+        return f"{MANIFEST_FILE} is damaged"
+    for name, (size, digest) in written.items():
+        path = folder / name
+        try:
+            present = path.stat().st_size
+            if present != size:
+                return f"{name} has {present:,} of {size:,} bytes"
+            if sha256(path) != digest:
+                return f"{name} is not what was written"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
     return None
+
+
+def adopt(found: Found, run: Path) -> None:
+    """Make the checkpoint that was found ``checkpoint_last``, and remove what is damaged or half-written."""
+    for folder in found.damaged:
+        shutil.rmtree(folder)
+    last = run / LAST
+    if found.folder is not None and found.folder != last:
+        shutil.rmtree(last, ignore_errors=True)
+        if found.folder.name.startswith((LAST, PREVIOUS)):
+            found.folder.rename(last)
+        else:
+            copy_checkpoint(found.folder, last)
+    for leftover in (run / f"{LAST}.new", run / f"{PREVIOUS}.old"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def copy_checkpoint(folder: Path, copy: Path) -> None:
+    """Keep a checkpoint under another name, which takes no room where the file system has links."""
+    fresh = copy.with_name(f"{LAST}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST_FILE):
+        link_or_copy(path, fresh / path.name)
+    shutil.rmtree(copy, ignore_errors=True)
+    fresh.rename(copy)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Read the state of a checkpoint onto the CPU, running no code from the file."""
+    path = folder / STATE_FILE
     try:
-        state: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises many kinds; all mean the same to a user
-        raise DataError(f"{folder / STATE_FILE} is damaged: {' '.join(str(error).split())[:200]}") from None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # the unpickler raises many kinds, and its advice is to run the file's code
+        raise DataError(f"{path} is damaged, or not the state that a training run writes") from None
     return state
 
 

@@ -38,6 +38,10 @@ class LostProcessError(RunError):
     """A run that cannot go on since another of its processes is gone. Exit status 1, at once."""
 
 
+class LostWorkerError(RunError):
+    """A run whose loader lost a worker process. Exit status 1; the run can go on from its checkpoint."""
+
+
 class InterruptedRunError(ReportedError):
     """A run that a signal stopped after its checkpoint was written. Exit status 128 + signal number."""
 
@@ -109,7 +113,7 @@ def run_script(main: Callable[[list[str]], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        print(f"error: {_os_error_text(error)}", file=sys.stderr)
+        print(f"error: {os_error_text(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -128,6 +132,7 @@ def leave_at_once(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _os_error_text(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
+    """Return what the system refused, where, and what to check."""
     where = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror or error}{where}; check the path, its permissions and the free disk space"

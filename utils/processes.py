@@ -4,15 +4,15 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from timm import layers
 from torch import nn
 
-from utils.errors import ConfigError, problem_list
+from utils.errors import ConfigError, UserError, problem_list
 
 _SHOWN = 8  # differences listed
 
@@ -37,6 +37,26 @@ def refuse_several(program: str) -> None:
         )
         error.in_every_process = True
         raise error
+
+
+def only_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
+    """Do something in the main process alone; every process raises the ``UserError`` with which it fails there.
+
+    Every process calls this at the same place, and goes on when it is done.
+    """
+    failure: UserError | None = None
+    if accelerator.is_main_process:
+        try:
+            action()
+        except UserError as error:
+            failure = error
+    if accelerator.num_processes > 1:
+        kind, message = broadcast_object_list([type(failure) if failure else None, str(failure)])
+        failure = None if kind is None else kind(message)
+        if failure is not None:
+            failure.in_every_process = True
+    if failure is not None:
+        raise failure
 
 
 def refuse_disagreement(

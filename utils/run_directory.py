@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,11 +12,15 @@ from typing import Any
 
 import torch
 
+from utils.checkpoints import BEST, FOLDERS, LAST
 from utils.errors import ConfigError, DataError
-from utils.files import write_text
+from utils.files import is_temporary, sweep, write_text
+from utils.locks import FileLock
 from utils.scalar_log import ScalarLog, append_whole
 
 CONFIG_FILE = "config.yaml"
+ENVIRONMENT_FILE = "env.json"
+LOCK_FILE = ".lock"
 METRICS_FILE = "metrics.json"
 LOG_FILE = "log.jsonl"
 LOGITS_FILE = "logits.npz"
@@ -45,28 +50,66 @@ class RunDirectory:
         return (self.path / METRICS_FILE).is_file()
 
     @property
+    def begun(self) -> bool:
+        """Whether a run was started here, finished or not."""
+        return (self.path / CONFIG_FILE).is_file()
+
+    @property
     def checkpoint_last(self) -> Path:
         """Folder of the newest checkpoint."""
-        return self.path / "checkpoint_last"
+        return self.path / LAST
 
     @property
     def checkpoint_best(self) -> Path:
-        """Folder of the checkpoint with the best validation score."""
-        return self.path / "checkpoint_best"
+        """Folder of the weights with the best validation score."""
+        return self.path / BEST
+
+    def checkpoint_of(self, epoch: int) -> Path:
+        """Return the folder of the checkpoint that is kept after an epoch, counted from 1."""
+        return self.path / f"{FOLDERS}epoch_{epoch:04d}"
+
+    def lock(self) -> FileLock:
+        """Make the folder where it is missing and keep other processes out until the lock is released, or they are.
+
+        Raises:
+            ConfigError: another process writes to this run; names it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_FILE)
+        if lock.take():
+            sweep(self.path)
+            return lock
+        raise ConfigError(
+            f"run.dir {self.path} is being written by another run ({lock.holder()}); wait until that one ends, or "
+            f"choose another --run.dir"
+        )
 
     def refuse_unless_empty(self) -> None:
-        """Raise a ``ConfigError`` where the folder holds anything."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Raise a ``ConfigError`` where the folder holds anything but what a start that was killed left in it."""
+        if self.path.exists() and (not self.path.is_dir() or any(map(self._matters, self.path.iterdir()))):
             raise ConfigError(
                 f"run.dir {self.path} is not empty; choose another --run.dir, delete it, or continue an unfinished "
                 f"run with --run.resume auto"
             )
 
+    def refuse_if_locked(self) -> None:
+        """Raise a ``ConfigError`` where another process writes to this run; changes nothing."""
+        if (self.path / LOCK_FILE).is_file():
+            self.lock().release()
+
+    def discard_unless_begun(self) -> None:
+        """Remove a folder in which a run was about to start, but did not."""
+        if self.path.is_dir() and not any(map(self._matters, self.path.iterdir())):
+            shutil.rmtree(self.path)
+
+    def _matters(self, path: Path) -> bool:
+        return path.name not in (LOCK_FILE, ENVIRONMENT_FILE) and not is_temporary(path.name)
+
     def start(self, config_yaml: str, environment: Mapping[str, Any]) -> None:
-        """Create the folder and record configuration and environment."""
+        """Create the folder and record environment and, last of all, configuration: with it a run has begun."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json(ENVIRONMENT_FILE, environment)
         write_text(self.path / CONFIG_FILE, config_yaml)
-        self.write_json("env.json", environment)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl`` and its numbers to TensorBoard."""

@@ -12,8 +12,7 @@ import yaml
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from experiments import continuation
-from experiments import fit as fit_module
+from experiments import continuation, training
 from experiments.commands import train_command
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Kind
 from utils import engine
@@ -106,7 +105,7 @@ def test_a_stopped_run_continues_to_the_same_bytes(
     run, taken = tmp_path / "stopped", 0
     original = engine.train_one_epoch
 
-    def interrupted(training: Any, batches: Any, *rest: Any) -> tuple[int, bool]:  # noqa: ANN401
+    def interrupted(what: Any, batches: Any, *rest: Any) -> tuple[int, bool]:  # noqa: ANN401
         def counted() -> Any:  # noqa: ANN401
             nonlocal taken
             for batch in batches:
@@ -115,14 +114,14 @@ def test_a_stopped_run_continues_to_the_same_bytes(
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield batch
 
-        return original(training, counted(), *rest)
+        return original(what, counted(), *rest)
 
-    monkeypatch.setattr(fit_module, "train_one_epoch", interrupted)
+    monkeypatch.setattr(training, "train_one_epoch", interrupted)
     with pytest.raises(InterruptedRunError, match=r"signal 15.*--run\.resume auto") as stopped:
         train(RVERNET, pair_tree, run)
     assert stopped.value.signal_number == signal.SIGTERM
     assert not (run / "metrics.json").exists()
-    monkeypatch.setattr(fit_module, "train_one_epoch", original)
+    monkeypatch.setattr(training, "train_one_epoch", original)
     train(RVERNET, pair_tree, run, "--run.resume", "auto")
     assert contents(run) == contents(straight)
     assert [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text().splitlines()] == [1, 2]
@@ -137,10 +136,10 @@ def test_averaged_weights_survive_a_stop(pair_tree: Path, tmp_path: Path, monkey
         original(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_module, "save", killed)
+    monkeypatch.setattr(training, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(OFF_THE_SHELF, pair_tree, tmp_path / "killed", *options)
-    monkeypatch.setattr(fit_module, "save", original)
+    monkeypatch.setattr(training, "save", original)
     train(OFF_THE_SHELF, pair_tree, tmp_path / "killed", *options, "--run.resume", "auto")
     assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
 

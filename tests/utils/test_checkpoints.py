@@ -1,48 +1,171 @@
 import errno
+import hashlib
+import json
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from utils.checkpoints import find_checkpoint, load_into, load_state, load_weights, save_checkpoint, save_weights
+from utils.checkpoints import (
+    adopt,
+    copy_checkpoint,
+    find_checkpoint,
+    load_into,
+    load_state,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from utils.errors import DataError, RunError
 from utils.files import write_atomic, write_text
 
 ROOT = Path(__file__).parents[2]
 
 
+def save(run: Path, weights: dict[str, torch.Tensor] | None = None, *, step: int = 1, **more: Any) -> None:  # noqa: ANN401
+    save_checkpoint(run, weights or {}, None, {"step": step}, {"step": step}, **more)
+
+
+def found_step(run: Path) -> int:
+    folder = find_checkpoint(run).folder
+    assert folder is not None
+    step: int = load_state(folder)["step"]
+    return step
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in run.iterdir())
+
+
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
-    folder = tmp_path / "checkpoint_last"
     state = {"step": 4, "rows": [{"loss": 0.5}], "tensor": torch.arange(3)}
-    save_checkpoint(folder, model.state_dict(), None, state)
-    assert find_checkpoint(folder) == folder
-    loaded = load_state(folder)
+    save_checkpoint(tmp_path, model.state_dict(), None, state, {"step": 4})
+    found = find_checkpoint(tmp_path)
+    assert found.folder == tmp_path / "checkpoint_last"
+    assert not found.damaged
+    loaded = load_state(found.folder)
     assert loaded["step"] == 4
     assert torch.equal(loaded["tensor"], torch.arange(3))
     other = nn.Linear(3, 2)
-    load_into(other, load_weights(folder / "model.safetensors"), folder)
+    load_into(other, load_weights(found.folder / "model.safetensors"), found.folder)
     assert torch.equal(other.weight, model.weight)
 
 
-def test_a_kill_between_the_renames_leaves_one_whole_checkpoint(tmp_path: Path) -> None:
+def test_every_file_stands_in_the_manifest_with_its_sha256(tmp_path: Path) -> None:
+    (tmp_path / "best").write_bytes(b"best weights")
+    save(tmp_path, {"a": torch.ones(3)}, step=7, best=tmp_path / "best")
     folder = tmp_path / "checkpoint_last"
-    save_checkpoint(folder, {}, None, {"step": 1})
-    folder.rename(tmp_path / "checkpoint_last.old")
-    found = find_checkpoint(folder)
-    assert found is not None
-    assert load_state(found)["step"] == 1
-    save_checkpoint(folder, {}, None, {"step": 2})
-    assert load_state(find_checkpoint(folder) or tmp_path)["step"] == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_last"]
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    assert manifest["step"] == 7
+    written = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "checkpoint.json"}
+    assert set(written) == {"model.safetensors", "state.pt", "best.safetensors"}
+    for name, data in written.items():
+        assert manifest["files"][name] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_the_checkpoint_before_stays(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step=step)
+    assert names(tmp_path) == ["checkpoint_last", "checkpoint_previous"]
+    assert found_step(tmp_path) == 3
+    shutil.rmtree(tmp_path / "checkpoint_last")
+    assert found_step(tmp_path) == 2
+
+
+@pytest.mark.parametrize("killed_at", range(8))
+def test_a_kill_at_any_rename_leaves_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    for step in (1, 2):
+        save(tmp_path, step=step)
+    calls = 0
+
+    def maybe_killed(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # passed on as they are
+            nonlocal calls
+            calls += 1
+            if calls > killed_at:
+                raise Killed
+            return original(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for where, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree")):
+            patch.setattr(where, name, maybe_killed(getattr(where, name)))
+        with suppress(Killed):
+            save(tmp_path, step=3)
+    assert calls > killed_at, "the kill was too late"
+    assert found_step(tmp_path) in (2, 3)
+    adopt(find_checkpoint(tmp_path), tmp_path)
+    assert found_step(tmp_path) == load_state(tmp_path / "checkpoint_last")["step"]
+    save(tmp_path, step=4)
+    assert found_step(tmp_path) == 4
+    assert names(tmp_path) == ["checkpoint_last", "checkpoint_previous"]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nobody catches it to tidy up."""
 
 
 def test_unfinished_checkpoint_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "checkpoint_last.new").mkdir()
-    assert find_checkpoint(tmp_path / "checkpoint_last") is None
+    (tmp_path / "checkpoint_last.new" / "state.pt").write_bytes(b"half")
+    found = find_checkpoint(tmp_path)
+    assert found.folder is None
+    assert not found.damaged
+
+
+def damaged(run: Path, file: str, spoil: Callable[[bytes], bytes]) -> str:
+    for step in (1, 2):
+        save(run, {"a": torch.arange(50.0)}, step=step)
+    path = run / "checkpoint_last" / file
+    path.write_bytes(spoil(path.read_bytes()))
+    found = find_checkpoint(run)
+    assert found.folder == run / "checkpoint_previous"
+    assert list(found.damaged) == [run / "checkpoint_last"]
+    return found.damaged[run / "checkpoint_last"]
+
+
+def test_damage_is_told_and_the_one_before_is_taken(tmp_path: Path) -> None:
+    cut = damaged(tmp_path / "cut", "model.safetensors", lambda data: data[:-10])
+    assert re.fullmatch(r"model\.safetensors has 2\d\d of 2\d\d bytes", cut)
+    flipped = damaged(tmp_path / "flipped", "state.pt", lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    assert flipped == "state.pt is not what was written"
+    assert damaged(tmp_path / "json", "checkpoint.json", lambda data: data[:-20]) == "checkpoint.json is damaged"
+    assert damaged(tmp_path / "list", "checkpoint.json", lambda _: b"[]") == "checkpoint.json is damaged"
+
+
+def test_what_is_damaged_does_not_push_out_what_is_whole(tmp_path: Path) -> None:
+    damaged(tmp_path, "state.pt", lambda data: data[:-1])
+    adopt(find_checkpoint(tmp_path), tmp_path)
+    assert names(tmp_path) == ["checkpoint_last"]
+    assert found_step(tmp_path) == 1
+    save(tmp_path, step=3)
+    assert found_step(tmp_path) == 3
+
+
+def test_a_kept_checkpoint_is_the_last_resort(tmp_path: Path) -> None:
+    save(tmp_path, step=1)
+    copy_checkpoint(tmp_path / "checkpoint_last", tmp_path / "checkpoint_epoch_0001")
+    for step in (2, 3):
+        save(tmp_path, step=step)
+    for name in ("checkpoint_last", "checkpoint_previous"):
+        (tmp_path / name / "state.pt").write_bytes(b"")
+    found = find_checkpoint(tmp_path)
+    assert found.folder == tmp_path / "checkpoint_epoch_0001"
+    adopt(found, tmp_path)
+    assert names(tmp_path) == ["checkpoint_epoch_0001", "checkpoint_last"]
+    assert found_step(tmp_path) == 1
 
 
 def test_misfit_lists_what_differs(tmp_path: Path) -> None:
@@ -82,12 +205,11 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint_last"
-    save_checkpoint(folder, {"a": torch.ones(2)}, None, {"step": 1})
+    save(tmp_path, {"a": torch.ones(2)})
     with pytest.raises(RunError, match=r"1 weights are not finite \(a\)"):
-        save_checkpoint(folder, {"a": torch.tensor([1.0, float("nan")])}, None, {"step": 2})
-    assert load_state(folder)["step"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last"]
+        save(tmp_path, {"a": torch.tensor([1.0, float("nan")])}, step=2)
+    assert found_step(tmp_path) == 1
+    assert names(tmp_path) == ["checkpoint_last"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
@@ -98,21 +220,20 @@ def test_a_full_disk_leaves_the_old_checkpoint_alone(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from utils.checkpoints import save_checkpoint\n"
         "folder = Path(sys.argv[1])\n"
-        "save_checkpoint(folder, {'a': torch.ones(2)}, None, {'step': 1})\n"
+        "save_checkpoint(folder, {'a': torch.ones(2)}, None, {'step': 1}, {'step': 1})\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n"
-        "    save_checkpoint(folder, {'a': torch.ones(9999)}, None, {'step': 2})\n"
+        "    save_checkpoint(folder, {'a': torch.ones(9999)}, None, {'step': 2}, {'step': 2})\n"
         "except OSError as error:\n"
         "    print(error.errno)\n"
     )
-    folder = tmp_path / "checkpoint_last"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(errno.EFBIG)]
-    assert load_state(folder)["step"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last"]
+    assert found_step(tmp_path) == 1
+    assert names(tmp_path) == ["checkpoint_last"]
 
 
 def test_weights_on_disk_are_readable_by_others(tmp_path: Path) -> None:

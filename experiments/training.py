@@ -1,0 +1,138 @@
+"""The epochs of one run: trained, scored, logged, and never more than an interval away from a checkpoint."""
+
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from experiments.continuation import CheckpointClock, save
+from experiments.kinds import Config
+from experiments.progress import Progress
+from experiments.scoring import ScoringStopped, score_epoch
+from experiments.setup import Setup
+from utils.checkpoints import WEIGHTS_FILE, save_weights
+from utils.engine import Meter, agree, train_one_epoch
+from utils.errors import InterruptedRunError
+from utils.optimisers import largest_rates
+from utils.run_directory import RunDirectory
+from utils.signals import StopFlag
+from utils.transfer import on_device
+
+
+@dataclass
+class TrainingLoop:
+    """Takes a run from its progress to the end of its last epoch.
+
+    Attributes:
+        run: where it is recorded.
+        config: settled configuration.
+        setup: data, model, optimiser.
+        progress: how far the run has come; moved on in place.
+        stop: whether a signal asked for the end.
+    """
+
+    run: RunDirectory
+    config: Config
+    setup: Setup
+    progress: Progress
+    stop: StopFlag
+
+    def __post_init__(self) -> None:
+        self._accelerator = self.setup.training.accelerator
+        self._clock = CheckpointClock(self.config.run.checkpoint_minutes)
+
+    def complete(self) -> None:
+        """Run the epochs that are left.
+
+        Raises:
+            InterruptedRunError: a signal stopped the run; its checkpoint is written.
+            DataError: a checkpoint cannot be written, or a picture not be read.
+        """
+        while self.progress.epoch < self.config.train.epochs:
+            started, pairs_before = time.perf_counter(), self.progress.pairs
+            meter, stopped = self._train_epoch()
+            if stopped:
+                self._stop_here()
+            seconds = max(1e-3, time.perf_counter() - started)
+            row: dict[str, Any] = {"epoch": self.progress.epoch + 1, "step": self.progress.step}
+            row |= largest_rates(self.setup.training.optimizer)
+            row["pairs_per_second"] = round((self.progress.pairs - pairs_before) / seconds, 1)
+            row |= {"seconds": round(seconds, 3), "waited_seconds": round(meter.waited, 3)}
+            try:
+                row |= {"train": meter.means()} | score_epoch(self.setup, self.config, self.stop)
+            except ScoringStopped:
+                self._stop_here()
+            self.progress.end_epoch(row)
+            self._record_epoch()
+            if agree(self._accelerator, self.stop()):
+                self._stop_here()
+
+    def _train_epoch(self) -> tuple[Meter, bool]:
+        """Train the current epoch to its end, or until a stop is requested; return its sums, and whether it was."""
+        setup, progress = self.setup, self.progress
+        setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
+        plan = setup.sampler.plan_sizes()
+        meter = Meter(self._accelerator.device, progress.loss_sum, progress.hits, progress.pairs)
+        bar = tqdm(
+            total=len(setup.splits.train),
+            initial=progress.pairs,
+            desc=f"epoch {progress.epoch + 1}/{self.config.train.epochs}",
+            unit="pair",
+            leave=False,
+            disable=None if self._accelerator.is_main_process else True,
+        )
+
+        def on_interval(steps: int, means: dict[str, float]) -> None:
+            bar.update(meter.pairs - bar.n)
+            bar.set_postfix(loss=f"{means['loss']:.4f}", lr=f"{largest_rates(setup.training.optimizer)['lr_head']:.2e}")
+            if steps < len(plan) and agree(self._accelerator, self._clock.due()):
+                self._checkpoint(progress.at(steps, meter))
+
+        batches = on_device(setup.train_batches, self._accelerator.device)
+        with bar:
+            taken, stopped = train_one_epoch(
+                setup.training, batches, plan, progress.step, meter, on_interval, self.stop
+            )
+        progress.advance(taken, meter)
+        return meter, stopped
+
+    def _checkpoint(self, progress: Progress) -> None:
+        if self._accelerator.is_main_process:
+            save(self.run, self.config, self.setup, progress)
+        self._clock.restart()
+
+    def _record_epoch(self) -> None:
+        """Log an epoch that is complete, and write the checkpoint that is due after it."""
+        row, progress, options = self.progress.rows[-1], self.progress, self.config.run
+        if self._accelerator.is_main_process:
+            self.run.log(row)
+            parts = [f"epoch {row['epoch']}/{self.config.train.epochs}", f"loss {row['train']['loss']:.4f}"]
+            parts.append(f"train top1 {row['train']['top1']:.3f}")
+            parts += [f"{name} macro_f1 {row[name]['macro_f1']:.3f}" for name in ("val", "test") if name in row]
+            parts.append(f"{row['pairs_per_second']:.0f} pairs/s")
+            print("  ".join(parts), flush=True)
+            if progress.is_best:
+                self.run.checkpoint_best.mkdir(exist_ok=True)
+                save_weights(self.setup.scored_model.state_dict(), self.run.checkpoint_best / WEIGHTS_FILE)
+        regular = progress.epoch % options.checkpoint_every == 0 or progress.epoch == self.config.train.epochs
+        if regular or (options.keep_every is not None and progress.epoch % options.keep_every == 0):
+            self._checkpoint(progress)
+
+    def _stop_here(self) -> NoReturn:
+        """Write a checkpoint and raise ``InterruptedRunError``."""
+        if self._accelerator.is_main_process:
+            save(self.run, self.config, self.setup, self.progress)
+        self._accelerator.wait_for_everyone()  # a launcher may kill the rest once one has left
+        raise interrupted(self.run, self.progress, self.stop)
+
+
+def interrupted(run: RunDirectory, progress: Progress, stop: StopFlag) -> InterruptedRunError:
+    """Return the error that tells where a signal stopped a run, and how it goes on."""
+    number = int(stop.signal_number or signal.SIGTERM)  # another process may have received it
+    return InterruptedRunError(
+        f"stopped by signal {number} after {progress.epoch} epochs and optimiser step {progress.step}; checkpoint "
+        f"{run.checkpoint_last}. Continue with the same command and --run.dir {run.path} --run.resume auto",
+        number,
+    )
