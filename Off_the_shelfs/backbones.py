@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from Off_the_shelfs.checkpointing import CountedOnce, check_grad_checkpointing, set_grad_checkpointing
 from Off_the_shelfs.config import BackboneConfig
+from Off_the_shelfs.origin import Origin, local_origin, published_origin
 from Off_the_shelfs.pictures import check_input, data_config, native_size, one_line
 from Off_the_shelfs.weights import Weights, load_weights, published_file, read_weights
 from utils.batch import Interpolation, ViewName, ViewSpec
@@ -31,7 +32,8 @@ class Backbone(nn.Module):
         image_size: side of the square input in pixels.
         frozen: the module takes no gradient and never leaves eval mode, so that BatchNorm statistics, dropout and
             stochastic depth stand still too.
-        source: where the weights came from.
+        source: where the weights came from, in words.
+        origin: the same with the file that they were read from.
         notes: what a user should know about the weights, such as keys that were let pass.
         wants_compile: whether ``ViewClassifier.compile_backbones`` compiles it.
     """
@@ -42,7 +44,7 @@ class Backbone(nn.Module):
         self.name = config.name
         self.frozen = config.frozen
         self.image_size = image_size
-        self.source = "random"
+        self.source, self.origin = "random", Origin("random")
         self.notes: list[str] = []
         self.wants_compile = config.compile is True
         self._saves_memory = config.grad_checkpointing
@@ -120,7 +122,7 @@ def build_backbone(
     backbone = Backbone(model, config, native_size(model) if image_size is None else image_size)
     check_input(model, config.name, backbone.num_features, backbone.image_size)
     if from_hub:
-        backbone.source = f"timm {config.name}"
+        backbone.source, backbone.origin = f"timm {config.name}", published_origin(config.name)
     elif initialise and config.weights is not None:
         _load_local(backbone, config, role, classifier)
     return backbone
@@ -136,7 +138,8 @@ def _load_local(backbone: Backbone, config: BackboneConfig, role: ViewName, clas
         allow_mismatch=config.allow_mismatch,
         title=f"weights '{weights.source}' for {config.name}{weights.hint(config.name)}",
     )
-    backbone.source, backbone.notes = weights.source, [*weights.notes, *notes]
+    backbone.source, backbone.origin = weights.source, local_origin(cast(str, config.weights))
+    backbone.notes = [*weights.notes, *notes]
 
 
 def _check_config(config: BackboneConfig) -> None:

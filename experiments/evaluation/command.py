@@ -25,7 +25,7 @@ from utils.config import parse_config
 from utils.devices import make_accelerator
 from utils.files import sha256, whole_folder, write_text
 from utils.processes import refuse_disagreement, refuse_several
-from utils.run_directory import describe_environment
+from utils.provenance import describe_machine
 from utils.watch import watched
 
 SCRIPT = "evaluate.py"
@@ -150,7 +150,7 @@ def _document(plan: Plan, accelerator: Accelerator, results: Mapping[str, RunRes
         "series_comparisons": compare_series(contenders),
         "baselines": rows,
         "notes": plan.notes,
-        "environment": describe_environment(SCRIPT, accelerator.device.type) | {"precision": _precision(accelerator)},
+        "environment": _environment(accelerator),
     }
 
 
@@ -194,6 +194,10 @@ def _common_sides(runs: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
         for view, side in run["side"].items():
             sides.setdefault(view, set()).add(side)
     return {view: found.pop() if len(found) == 1 else None for view, found in sides.items()}
+
+
+def _environment(accelerator: Accelerator) -> dict[str, Any]:
+    return {"script": SCRIPT, "precision": _precision(accelerator), **describe_machine(accelerator.device.type)}
 
 
 def _precision(accelerator: Accelerator) -> str:

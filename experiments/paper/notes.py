@@ -96,7 +96,8 @@ def weights(one: Finished) -> dict[str, str]:
     """Return by view where the run's initial weights came from, as its environment records it."""
     path = one.record.path / "env.json"
     environment: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {str(view): str(source) for view, source in environment.get("weights", {}).items()}
+    recorded = environment.get("weights") or {}
+    return {view: str(one["source"] if isinstance(one, dict) else one) for view, one in recorded.items()}
 
 
 def perturbation_lines(runs: Sequence[Finished], conditions: Sequence[str]) -> list[str]:

@@ -1,10 +1,9 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from utils.errors import ConfigError
-from utils.run_directory import RunDirectory, describe_environment
+from utils.run_directory import RunDirectory
 
 
 def test_a_folder_that_holds_anything_is_refused(tmp_path: Path) -> None:
@@ -47,9 +46,3 @@ def test_numbers_that_are_not_finite_never_reach_a_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         RunDirectory(tmp_path).write_json("metrics.json", {"top1": float("nan")})
     assert not list(tmp_path.iterdir())
-
-
-def test_environment_is_recorded() -> None:
-    document = json.loads(json.dumps(describe_environment("train_RveRNet.py", "cpu")))
-    assert document["script"] == "train_RveRNet.py"
-    assert {"torch", "timm", "torchvision"} <= document["versions"].keys()
