@@ -3,11 +3,12 @@
 import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from datasets.changes import describe_change
 from experiments.kinds import Config
@@ -63,6 +64,31 @@ class CheckpointClock:
     def restart(self) -> None:
         """Count from now."""
         self.since = time.monotonic()
+
+
+def occupy(run: RunDirectory, accelerator: Accelerator, held: ExitStack, *, begun: bool) -> None:
+    """Lock the folder of a run until ``held`` closes; every process calls it, the main one holds the lock.
+
+    Args:
+        run: its folder; it is made where it is missing, and removed again if the run does not begin.
+        accelerator: of the run.
+        held: keeps the lock.
+        begun: whether an unfinished run is to be continued there; else the folder has to be empty.
+
+    Raises:
+        ConfigError: another process writes there, or the folder is not empty.
+    """
+
+    def take() -> None:
+        if not begun:
+            run.refuse_unless_empty()
+            if not run.path.exists():
+                held.callback(run.discard_unless_begun)
+        held.enter_context(run.lock())
+        if not begun:
+            run.refuse_unless_empty()  # another run may have begun and ended meanwhile
+
+    only_main(accelerator, take)
 
 
 def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> None:

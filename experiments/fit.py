@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from experiments.continuation import (
     MAY_DIFFER,
     how_to_go_on,
+    occupy,
     refuse_other_configuration,
     refuse_other_data,
     restore,
@@ -29,9 +30,11 @@ from experiments.setup import Setup, build_setup
 from experiments.training import TrainingLoop, interrupted
 from utils.checkpoints import PREVIOUS, WEIGHTS_FILE, load_into, load_weights
 from utils.config import to_yaml
+from utils.devices import without_deterministic_algorithm
 from utils.processes import only_main, refuse_disagreement
 from utils.profiling import SUMMARY_FILE, step_profiler
-from utils.run_directory import RunDirectory, describe_environment
+from utils.provenance import describe_environment
+from utils.run_directory import RunDirectory
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag, stop_on_signals
 from utils.watch import watched
@@ -80,7 +83,7 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
     # On machines that do not share the folder of the run, one would find a checkpoint and another none.
     refuse_disagreement(accelerator, {"checkpoint to continue from": str(progress.step)})
     accelerator.wait_for_everyone()
-    with how_to_go_on(run):
+    with how_to_go_on(run), without_deterministic_algorithm():
         if setup.banks is not None:
             with memory_explained(accelerator, "eval.batch_size", evaluation_batch_size(config.train, config.eval)):
                 setup.banks.of("train")
@@ -94,21 +97,11 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
 def _begin(kind: Kind, run: RunDirectory, config: Config, setup: Setup, held: ExitStack) -> Progress:
     """Lock the run's folder and start the run there, or put an unfinished one into the state of its checkpoint."""
     accelerator = setup.training.accelerator
-    known = config.run.resume == "auto" and run.begun
-    if known:
+    begun = config.run.resume == "auto" and run.begun
+    if begun:
         refuse_other_configuration(run, config)
-
-    def take() -> None:
-        if not known:
-            run.refuse_unless_empty()
-            if not run.path.exists():
-                held.callback(run.discard_unless_begun)
-        held.enter_context(run.lock())
-        if not known:
-            run.refuse_unless_empty()  # another run may have begun and ended meanwhile
-
-    only_main(accelerator, take)
-    if known:
+    occupy(run, accelerator, held, begun=begun)
+    if begun:
         return restore(run, config, setup)
     if accelerator.is_main_process:
         environment = describe_environment(kind.script, accelerator.device.type)

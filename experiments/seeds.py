@@ -2,12 +2,13 @@
 
 import dataclasses
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from experiments.continuation import MAY_DIFFER, refuse_other_configuration
+from experiments.continuation import MAY_DIFFER, occupy, refuse_other_configuration
 from experiments.fit import fit
 from experiments.kinds import Config, Kind
 from experiments.settle import start
@@ -15,7 +16,8 @@ from experiments.statistics import t_interval
 from utils.config import to_yaml
 from utils.errors import InterruptedRunError, UserError
 from utils.processes import refuse_disagreement
-from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory, describe_environment
+from utils.provenance import describe_environment
+from utils.run_directory import METRICS_FILE, RunDirectory
 from utils.watch import watched
 
 
@@ -30,22 +32,23 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     assert seeds is not None
     accelerator, config = start(config)
     folder = Path(config.run.dir or "")
-    with watched(accelerator, f"Continue with the same command and --run.dir {folder} --run.resume auto"):
+    advice = f"Continue with the same command and --run.dir {folder} --run.resume auto"
+    with watched(accelerator, advice), ExitStack() as held:
         refuse_disagreement(accelerator, {"configuration": dataclasses.asdict(config)}, may_differ=MAY_DIFFER)
-        return _fit_each(kind, config, seeds, RunDirectory(folder), accelerator)
+        run = RunDirectory(folder)
+        begun = config.run.resume == "auto" and run.begun
+        if begun:
+            refuse_other_configuration(run, config)
+        occupy(run, accelerator, held, begun=begun)
+        if accelerator.is_main_process and not begun:
+            run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
+        return _fit_each(kind, config, seeds, run, accelerator)
 
 
 def _fit_each(
     kind: Kind, config: Config, seeds: list[int], run: RunDirectory, accelerator: Accelerator
 ) -> dict[str, Any]:
     folder = run.path
-    if (folder / CONFIG_FILE).is_file() and config.run.resume == "auto":
-        refuse_other_configuration(run, config)
-    else:
-        run.refuse_unless_empty()
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
     results = []
     for seed in seeds:
         train = dataclasses.replace(config.train, seed=seed, seeds=None)

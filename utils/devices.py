@@ -1,7 +1,11 @@
 """Device, precision and processes, decided once at the start of a run."""
 
 import importlib.metadata
+import os
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Literal
 
@@ -65,7 +69,8 @@ def resolve_tf32(setting: bool | Literal["auto"], device: str, section: str = "t
 def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator:
     """Build the accelerator for a training section; messages put ``section`` before the names of its options.
 
-    How fp32 products are rounded is a setting of the whole process, and made here too.
+    How fp32 products are rounded, and whether algorithms must repeat, are settings of the whole process, and made here
+    too.
 
     Raises:
         ConfigError: the device or precision is not there, or several processes meet an installed package named
@@ -79,6 +84,7 @@ def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator
     device = resolve_device(train.device, section)
     precision = resolve_precision(train.precision, device, section)
     _round_products(tf32=resolve_tf32(train.tf32, device, section))
+    _repeat_bits(deterministic=train.deterministic)
     # Accelerate keeps the first run's settings for the whole process; a second seed starts afresh.
     AcceleratorState._reset_state(reset_partial_state=processes_started() == 1)
     return Accelerator(
@@ -107,6 +113,30 @@ def _round_products(*, tf32: bool) -> None:
     # Not torch's fp32_precision: its compiler still reads these, and refuses a mixture of the two.
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _repeat_bits(*, deterministic: bool) -> None:
+    """Allow only algorithms that give the same bits each time, or any; a setting of the whole process."""
+    if deterministic:
+        # cuBLAS reads it when it is first used: with workspaces of their own its streams add in one order.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+
+
+@contextmanager
+def without_deterministic_algorithm(section: str = "train.") -> Iterator[None]:
+    """Raise a ``ConfigError`` for an operation that ``deterministic`` refuses, in place of torch's error."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+        if found is None:
+            raise
+        raise ConfigError(
+            f"{section}deterministic is true, but torch has no deterministic {found[1]} on this device, which the "
+            f"model needs; set it to false, or use other backbones"
+        ) from None
 
 
 def _refuse_foreign_datasets() -> None:
