@@ -1,0 +1,235 @@
+"""Processes of the project's scripts that cost little to start, and what is compared after a fault."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+# What a killed process may leave and the next one must clear away.
+LEFTOVER = re.compile(r"^\..*(\.tmp|\.unfinished|\.replaced|\.partial|\.lock)|\.(new|old)$")
+Event = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: exit status, negative for a signal, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Server:
+    """Starts scripts in processes that have everything imported; see ``server.py``."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._lock = threading.Lock()
+
+    def _ask(self, **request: object) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def start(
+        self, argv: list[str], fault: dict[str, Any] | None = None, environment: dict[str, str] | None = None
+    ) -> int:
+        """Start a script and return its process id."""
+        return int(self._ask(do="start", argv=argv, fault=fault, env=environment or {})["pid"])
+
+    def wait(self, pid: int) -> Ended:
+        """Wait for a process that was started, two minutes at most."""
+
+        def end() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+        timer = threading.Timer(120, end)
+        timer.start()
+        answer = self._ask(do="wait", pid=pid)
+        timer.cancel()
+        return Ended(**answer)
+
+    def close(self) -> None:
+        """End the server."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the names of unfinished files and folders, in a folder or beside it."""
+    names = [str(path.relative_to(folder.parent)) for path in folder.rglob("*")] if folder.exists() else []
+    names += [path.name for path in folder.parent.iterdir()]
+    return [name for name in names if LEFTOVER.search(Path(name).name)]
+
+
+def stop_is_reached(pid: int) -> bool:
+    """Wait until a process has stopped itself; false where it ended."""
+    for _ in range(3000):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in "TZ":
+            return state == "T"
+        time.sleep(0.01)
+    return False
+
+
+@dataclass
+class Task:
+    """A command that is started, spoiled and started again.
+
+    Attributes:
+        server: what starts it.
+        argv: the script and its options, for a folder to write.
+        result: what must be the same at the end, by name.
+        reference: a folder that an undisturbed process wrote.
+        events: what happened in that process, in order; see ``injected.py``.
+    """
+
+    server: Server
+    argv: Callable[[Path], list[str]]
+    result: Callable[[Path], dict[str, bytes]]
+    reference: Path
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        trace = self.reference.with_name(f"{self.reference.name}.trace")
+        ended = self.run(self.reference, {"trace": str(trace)})
+        assert (ended.status, ended.err) == (0, ""), ended
+        self.events = read_trace(trace)
+
+    def start(self, folder: Path, fault: dict[str, Any] | None = None, *options: str) -> int:
+        """Start the command; paths of events are relative to the folder's own folder."""
+        if fault is not None:
+            fault = {"folder": str(folder.parent)} | fault
+        return self.server.start([*self.argv(folder), *options], fault)
+
+    def run(self, folder: Path, fault: dict[str, Any] | None = None, *options: str) -> Ended:
+        """Run the command to its end, whatever that is."""
+        return self.server.wait(self.start(folder, fault, *options))
+
+    def assert_same_end(self, folder: Path, *options: str) -> Ended:
+        """Run the same command again and compare what it leaves with the undisturbed one."""
+        ended = self.run(folder, None, *options)
+        assert ended.status == 0, ended.err
+        assert self.result(folder) == self.result(self.reference)
+        assert leftovers(folder) == []
+        assert names(folder) == names(self.reference)
+        return ended
+
+    def choose(self, number: int, wanted: Callable[[Event], bool]) -> dict[str, Any]:
+        """Return a fault without its action, at one of the wanted events; the number is the seed."""
+        places = [place for place, event in enumerate(self.events) if wanted(event)]
+        place = random.Random(number).choice(places)
+        return {"kinds": sorted({kind for kind, _ in self.events}), "n": place + 1}
+
+
+def read_trace(path: Path) -> list[Event]:
+    """Return the events of a process."""
+    return [(kind, name) for kind, name in map(json.loads, path.read_text().splitlines())]
+
+
+def names(folder: Path) -> set[str]:
+    """Return the names of all files; those for TensorBoard are one per start."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in files if not name.startswith("tensorboard/")}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let the marker ``points`` say how many seeds a test gets, in the short form and in the long one."""
+    marker = metafunc.definition.get_closest_marker("points")
+    if marker is not None:
+        count = marker.kwargs["soak" if metafunc.config.getoption("--soak") else "short"]
+        metafunc.parametrize("number", range(count))
+
+
+@pytest.fixture
+def only_in_soak(soak: bool) -> None:
+    """Leave a test to the long form."""
+    if not soak:
+        pytest.skip("only with --soak")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The process that starts all others."""
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("faults are injected on Linux only")
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def training(server: Server, pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """A run of two epochs of three steps, validation pairs, averaged weights, and a checkpoint at every step."""
+    options = ["--data.root", str(pair_tree), "--data.image_size", "32", "--data.workers", "0"]
+    options += ["--data.validation_fraction", "0.3", "--eval.selection", "best", "--eval.resamples", "100"]
+    options += ["--model.backbone.name", "test_vit", "--model.backbone.pretrained", "false", "--train.device", "cpu"]
+    options += ["--train.batch_size", "16", "--train.epochs", "2", "--train.ema_decay", "0.9", "--train.log_every", "1"]
+    options += ["--run.resume", "auto", "--run.checkpoint_minutes", "1e-6"]
+
+    def result(run: Path) -> dict[str, bytes]:
+        return {name: (run / name).read_bytes() for name in ("metrics.json", "predictions.csv", "model.safetensors")}
+
+    def argv(run: Path) -> list[str]:
+        return ["train_Off-the-shelf.py", *options, "--run.dir", str(run)]
+
+    return Task(server, argv, result, tmp_path_factory.mktemp("training") / "run")
+
+
+@pytest.fixture(scope="session")
+def evaluation(server: Server, training: Task, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """An evaluation of that run under one change of the pictures."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    suite = folder / "suite.yaml"
+    suite.write_text("seeds: [0]\nconditions:\n  identity: {}\n  blank: {perturbation: blank, views: single}\n")
+    options = ["--run", str(training.reference), "--suite", str(suite), "--device", "cpu", "--data.workers", "0"]
+    options += ["--resamples", "100", "--baselines", "false", "--overwrite"]
+
+    def result(out: Path) -> dict[str, bytes]:
+        document = json.loads((out / "results.json").read_text())
+        files = {name: (out / name).read_bytes() for name in names(out) if name.endswith((".csv", ".md"))}
+        document["environment"] = None  # has the time
+        return files | {"results.json": json.dumps(document).encode()}
+
+    return Task(server, lambda out: ["evaluate.py", *options, "--out", str(out)], result, folder / "out")
+
+
+@pytest.fixture(scope="session")
+def preprocessing(server: Server, pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Pairs of 34 photos, cut in one process."""
+    options = ["--src", str(pair_tree.parent / "archive"), "--size", "32", "--workers", "1", "--ambiguous", "tomato"]
+
+    def result(tree: Path) -> dict[str, bytes]:
+        return {name: (tree / name).read_bytes() for name in names(tree)}
+
+    folder = tmp_path_factory.mktemp("preprocessing")
+    return Task(
+        server, lambda tree: ["preprocess_foodseg103.py", *options, "--dst", str(tree)], result, folder / "tree"
+    )

@@ -1,0 +1,86 @@
+"""A disk that is full, and folders that cannot be written."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Ended, Event, Task
+
+TASKS = ("training", "evaluation", "preprocessing")
+SHORT = 3
+
+
+def written(task: "Task") -> list[str]:
+    """Return the names of files that a task writes, in the order of their sizes."""
+    files = [path for path in task.reference.rglob("*") if path.is_file() and path.stat().st_size > 0]
+    return [str(path.relative_to(task.reference)) for path in sorted(files, key=lambda path: path.stat().st_size)]
+
+
+def assert_one_line(ended: "Ended", *words: str) -> None:
+    """Check that a user reads one line, and status 2."""
+    assert ended.status == 2, ended.err
+    assert re.fullmatch(r"(error: .*)\n", ended.err), ended.err
+    for word in words:
+        assert word in ended.err
+
+
+@pytest.mark.parametrize("which", TASKS)
+@pytest.mark.points(short=1, soak=8)
+def test_no_file_may_be_larger(
+    request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
+) -> None:
+    """The system itself refuses to write beyond some bytes: one less than one of the files has."""
+    task: Task = request.getfixturevalue(which)
+    names = written(task)
+    name = names[-1 - (number * 7) % len(names)]
+    size = (task.reference / name).stat().st_size - 1
+    ended = task.run(tmp_path / "out", {"largest_file": size})
+    assert_one_line(ended, "File too large")
+    task.assert_same_end(tmp_path / "out")
+    record_fact("disk", task=which, fault=f"no room for {Path(name).name}", message=ended.err)
+
+
+@pytest.mark.parametrize("which", TASKS)
+@pytest.mark.points(short=1, soak=8)
+def test_no_space_is_left(
+    request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
+) -> None:
+    """Opening or flushing one of the files fails, and all later ones would."""
+    task: Task = request.getfixturevalue(which)
+
+    def wanted(event: "Event") -> bool:
+        return event[0] in ("open", "fsync")
+
+    fault = task.choose(number, wanted) | {"action": {"do": "full"}}
+    name = Path(task.events[fault["n"] - 1][1]).name
+    ended = task.run(tmp_path / "out", fault)
+    assert_one_line(ended)
+    assert re.search("[Nn]o space", ended.err), ended.err
+    task.assert_same_end(tmp_path / "out")
+    record_fact("disk", task=which, fault=re.sub(r"[0-9]+[.]tmp", "", f"no space left at {name}"), message=ended.err)
+
+
+@pytest.mark.parametrize("which", TASKS)
+def test_a_folder_that_may_not_be_written(
+    request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str
+) -> None:
+    task: Task = request.getfixturevalue(which)
+    fault: dict[str, Any] = {"kinds": ["open"], "n": 1, "action": {"do": "refuse", "error": "EROFS"}}
+    ended = task.run(tmp_path / "out", fault)
+    assert_one_line(ended, "Read-only file system")
+    task.assert_same_end(tmp_path / "out")
+    record_fact("disk", task=which, fault="read-only folder", message=ended.err)
+
+
+def test_data_are_never_written(training: "Task", evaluation: "Task", pair_tree: Path, tmp_path: Path) -> None:
+    """So that they may be read-only."""
+    for task in (training, evaluation):
+        trace = tmp_path / "trace"
+        fault = {"folder": str(pair_tree), "trace": str(trace), "kinds": []}
+        assert task.run(tmp_path / "out", fault).status == 0
+        assert '["open"' not in trace.read_text()
+        assert '["rename"' not in trace.read_text()
