@@ -11,12 +11,12 @@ import huggingface_hub
 import safetensors
 import safetensors.torch
 import torch
-import yaml
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from utils.batch import ViewName
 from utils.errors import ConfigError, problem_list
+from utils.yaml_file import load_yaml
 
 RUN_WEIGHTS = "model.safetensors"
 RUN_CONFIG = "config.yaml"
@@ -169,14 +169,16 @@ def _read_run(directory: Path, role: ViewName) -> Weights:
 def _run_settings(record: Path) -> dict[str, Any]:
     """Return the model section of a run's configuration, and its view where it has one."""
     try:
-        settings = yaml.safe_load(record.read_text(encoding="utf-8"))
+        settings = load_yaml(record)
         model = settings["model"]
         modules = [value for key, value in model.items() if key.endswith("backbone")]
         if not modules or not all(isinstance(module, dict) for module in modules):
             raise KeyError("model.backbone")
         return {"model": model, "view": settings.get("data", {}).get("view")}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"'{record}' is not the configuration of a run of ours: it lacks a model section") from error
+    except ConfigError as error:
+        raise ConfigError(f"'{record}' is not the configuration of a run of ours: {error}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError(f"'{record}' is not the configuration of a run of ours: it lacks a model section") from None
 
 
 def _read_file(path: Path) -> object:
@@ -190,7 +192,7 @@ def _read_file(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(_pickle_problem(path)) from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # the unpickler raises many kinds on damaged files; all mean the same to a user
         raise ConfigError(
             f"weights '{path}' cannot be read, the file is damaged or of another kind "
             f"({' '.join(str(error).split())[:160] or type(error).__name__}); fetch it again"
@@ -200,7 +202,7 @@ def _read_file(path: Path) -> object:
 def _pickle_problem(path: Path) -> str:
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError):
+    except Exception:  # as above
         foreign = []
     if not foreign:
         return f"weights '{path}' are neither a .safetensors file nor a .pth state dict, or the file is damaged"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets.classes import CLASSES_FILE, ClassMap
 from datasets.journal import JOURNAL_FILE
+from datasets.links import LinkGuard
 from datasets.locks import LOCK_FILE, PATIENCE, lock_folder
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
 from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, TreeRecord, partial_folder
@@ -40,6 +41,8 @@ def read_base(root: Path) -> BaseTree:
             f"--append needs a complete tree at --dst {root}, but {', '.join(missing)} is missing there; "
             f"preprocess the main archive first, without --append"
         )
+    if problems := LinkGuard(root).tree_problems():
+        raise DataError(problem_list(f"--append to {root}", problems))
     return BaseTree(
         TreeRecord.load(root / RECORD_FILE), ClassMap.load(root / CLASSES_FILE), read_manifest(root / MANIFEST_FILE)
     )
@@ -79,6 +82,8 @@ def commit(root: Path) -> None:
     kept = (*METADATA_FILES, READY_FILE, LOCK_FILE)
     pairs = [path for path in folder.rglob("*") if path.is_file() and path.name not in kept]
     metadata = [folder / name for name in METADATA_FILES if (folder / name).exists()]
+    if problems := LinkGuard(root).tree_problems():
+        raise DataError(problem_list(f"--append to {root}", problems))
     for path in sorted(pairs) + metadata:
         target = root / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)

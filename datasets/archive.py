@@ -1,6 +1,5 @@
 """Archives in the layout of FoodSeg103, with the habits of its mirrors. Lists files; decodes nothing."""
 
-import csv
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -8,7 +7,10 @@ from operator import attrgetter
 from pathlib import Path
 
 from datasets.class_file import CLASS_FILE, describe_ids, read_class_file
+from datasets.groups import read_groups
+from datasets.links import LinkGuard
 from utils.errors import DataError, problem_list
+from utils.names import name_problem, shown
 
 PICTURE_FOLDER = "Images"
 PHOTO_FOLDER = f"{PICTURE_FOLDER}/img_dir"
@@ -121,8 +123,15 @@ class _Listing:
     notes: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._guard = LinkGuard(self.root)
+
     def photos(self) -> list[ArchivePhoto]:
         photo_root, mask_root = self.root / PHOTO_FOLDER, self.root / MASK_FOLDER
+        lists, class_file = self.root / LIST_FOLDER, self.root / CLASS_FILE
+        if problems := self._guard.folder_problems(photo_root.parent, photo_root, mask_root, lists, class_file):
+            self.problems += problems
+            return []
         if not photo_root.is_dir() or not mask_root.is_dir():
             self._missing_folders([folder for folder in (photo_root, mask_root) if not folder.is_dir()])
             return []
@@ -147,9 +156,16 @@ class _Listing:
         self.problems += [f"{folder} is missing{hint}" for folder in missing]
 
     def _folders(self, parent: Path) -> list[str]:
-        entries = _visible(parent)
+        entries = self._inside(parent)
         self.strays += [entry.path for entry in entries if not entry.is_dir()]
         return [entry.name for entry in entries if entry.is_dir()]
+
+    def _inside(self, folder: Path) -> list["os.DirEntry[str]"]:
+        """Return what a folder holds, less links that lead out of the archive, which are a problem."""
+        entries = _visible(folder)
+        problems = {entry.name: problem for entry in entries if (problem := self._guard.entry_problem(entry))}
+        self.problems += problems.values()
+        return [entry for entry in entries if entry.name not in problems]
 
     def _split(self, split: str, splits: list[str]) -> list[ArchivePhoto]:
         photo_folder, mask_folder = self.root / PHOTO_FOLDER / split, self.root / MASK_FOLDER / split
@@ -188,7 +204,7 @@ class _Listing:
     def _files(self, folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
         """Return file names by stem; two files with one stem are a problem."""
         names: dict[str, list[str]] = defaultdict(list)
-        for entry in _visible(folder):
+        for entry in self._inside(folder):
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # runs once per file; Path takes five times as long
             if suffix.lower() in suffixes and entry.is_file():
                 names[stem].append(entry.name)
@@ -197,13 +213,16 @@ class _Listing:
         for stem, same in sorted(names.items()):
             if len(same) > 1:
                 self.problems.append(f"{folder}: {' and '.join(same)} share the stem '{stem}'; keep one or rename")
-            if not stem.isprintable():
-                self.problems.append(f"{folder}: the file name {same[0]!r} is not printable UTF-8; rename it")
+            if problem := name_problem(stem):
+                self.problems.append(f"{folder}: the file name {shown(same[0])} {problem}; rename it")
         return {stem: same[0] for stem, same in names.items()}
 
     def _wanted(self, split: str, splits: list[str], photos: dict[str, str]) -> list[str]:
         """Return the stems of a split in sorted order: those of its list, or all where it has none."""
         path = self.root / LIST_FOLDER / f"{split}.txt"
+        if problems := self._guard.folder_problems(path):
+            self.problems += problems
+            return []
         if not path.is_file():
             return sorted(photos)
         wanted: dict[str, None] = {}
@@ -220,6 +239,9 @@ class _Listing:
                 self.problems.append(f"{path}, line {number}: '{line.strip()}' is of another split; remove the line")
                 continue
             stem = photo_stem(name)
+            if problem := _leads_out(folders, stem):
+                self.problems.append(f"{path}, line {number}: {shown(line.strip())} {problem}; write the photo's name")
+                continue
             if stem not in photos and stem not in wanted:
                 self.problems.append(
                     f"{path}, line {number}: {self.root / PHOTO_FOLDER / split} has no photo '{stem}'; "
@@ -231,6 +253,13 @@ class _Listing:
         elif unlisted := len(photos.keys() - wanted.keys()):
             self.notes.append(f"{split}: {unlisted} photos are not in {path} and are left out")
         return sorted(wanted)
+
+
+def _leads_out(folders: list[str], stem: str) -> str | None:
+    """Say what is wrong with a line of a list; the folders before a photo's name may be those of the archive."""
+    if folders and not folders[0]:
+        return "is an absolute path"
+    return next((problem for part in [*folders, stem] if part != "." and (problem := name_problem(part))), None)
 
 
 def photo_stem(name: str) -> str:
@@ -246,39 +275,13 @@ def _visible(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def _with_groups(photos: list[ArchivePhoto], path: Path, listing: _Listing) -> list[ArchivePhoto]:
-    groups: dict[tuple[str, str], str] = {}
-    problems = listing.problems
-    for number, (split, image, group) in _group_rows(path, listing):
-        key = (split, photo_stem(image))
-        if groups.setdefault(key, group) != group:
-            problems.append(f"{path}, line {number}: {split}/{image} has two groups, '{groups[key]}' and '{group}'")
-        if not group:
-            problems.append(f"{path}, line {number}: the group of {split}/{image} is empty; name it")
+    groups = read_groups(path, photo_stem, listing.options.groups, listing.problems)
     if not groups:
         return photos
     known = {(photo.split, photo.stem) for photo in photos}
-    problems += [f"{path} has no row for {photo}; add it" for photo in map("/".join, sorted(known - groups.keys()))]
+    listing.problems += [
+        f"{path} has no row for {photo}; add it" for photo in map("/".join, sorted(known - groups.keys()))
+    ]
     if unknown := sorted(groups.keys() - known):
         listing.notes.append(f"{path}: {len(unknown)} rows name no photo in use, the first is {'/'.join(unknown[0])}")
     return [replace(photo, group=groups.get((photo.split, photo.stem), photo.group)) for photo in photos]
-
-
-def _group_rows(path: Path, listing: _Listing) -> list[tuple[int, tuple[str, str, str]]]:
-    needed = ("split", "image", "group")
-    problems, option = listing.problems, listing.options.groups
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not set(needed) <= set(reader.fieldnames or ()):
-                problems.append(f"{path} needs the columns split,image,group, but has {reader.fieldnames}")
-                return []
-            rows = [(reader.line_num, tuple((row[name] or "").strip() for name in needed)) for row in reader]
-    except FileNotFoundError:
-        problems.append(f"{option} {path} does not exist; give a CSV file with the columns split,image,group")
-        return []
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        problems.append(f"{option} {path} is not a UTF-8 CSV file ({error})")
-        return []
-    if not rows:
-        problems.append(f"{path} has no row; give split,image,group for every photo")
-    return [(line, (split, image, group)) for line, (split, image, group) in rows]

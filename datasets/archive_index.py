@@ -17,6 +17,7 @@ from datasets.classes import ClassMap
 from datasets.cut_archive import manifest_rows
 from datasets.index import ArchivePhotos, PairIndex
 from datasets.manifest import ManifestRow
+from datasets.picture_size import DATA_LIMIT, PixelLimit
 from datasets.scan import ScannedPair, source_digest
 from datasets.workers import StopSignals
 from utils.data_sections import ArchiveConfig
@@ -32,6 +33,7 @@ def index_archive(
     exclude: Iterable[str] = (),
     require_every_class: bool = False,
     split_option: str = "data.splits",
+    limit: PixelLimit = DATA_LIMIT,
 ) -> PairIndex:
     """List the pairs of one split of an archive: keys, order, sizes, groups and hashes as of its lossless tree.
 
@@ -46,6 +48,7 @@ def index_archive(
         exclude: class names to leave out; labels are positions in the remaining list.
         require_every_class: report a class without any pair, as the training split must.
         split_option: what the user calls ``split``.
+        limit: the largest picture that is decoded.
 
     Raises:
         ConfigError: where an ambiguous class is named that the archive does not have.
@@ -66,7 +69,7 @@ def index_archive(
     notes = list(archive.notes)
     options = ScanOptions(config.size, config.min_area, config.mask_orientation)
     cache = ScanCache(archive, split, options)
-    entries, manifest = _entries(cache, photos, notes)
+    entries, manifest = _entries(cache, photos, notes, limit)
     position = {photo.stem: place for place, photo in enumerate(photos)}
     pairs = _pairs(entries, kept_classes, {photo.stem: photo.group for photo in photos})
     _check_pairs(f"{root}, split {split}", every_class, kept_classes, entries, pairs, require_every_class)
@@ -79,7 +82,7 @@ def index_archive(
         config.mask_orientation,
         manifest,
     )
-    return PairIndex.from_pairs(root, split, kept_classes, pairs, notes, source)
+    return replace(PairIndex.from_pairs(root, split, kept_classes, pairs, notes, source), limit=limit)
 
 
 def archive_classes(names: Sequence[str], config: ArchiveConfig) -> ClassMap:
@@ -99,7 +102,9 @@ def check_archive_folder(root: Path) -> None:
         raise DataError(f"{root} lies inside an archive; {there}; did you mean {above}?")
 
 
-def _entries(cache: ScanCache, photos: list[ArchivePhoto], notes: list[str]) -> tuple[list[PairEntry], Path | None]:
+def _entries(
+    cache: ScanCache, photos: list[ArchivePhoto], notes: list[str], limit: PixelLimit
+) -> tuple[list[PairEntry], Path | None]:
     """Return the pairs and the manifest that keeps them; scan what is not kept."""
     root = cache.archive.root
     stamps = {photo.stem: stamp_of(root, photo) for photo in photos}
@@ -116,7 +121,7 @@ def _entries(cache: ScanCache, photos: list[ArchivePhoto], notes: list[str]) -> 
                 same = {}
                 notes.append(f"the kept scan of {root} cannot be used ({error}); scanned anew")
             if not whole:
-                found = _scan(cache, photos, stamps, same, notes)
+                found = _scan(cache, photos, stamps, same, notes, limit)
             elif waited:
                 notes.append(f"{cache.split}: waited for another process, which scanned the photos")
     _note_left_out(cache, list(same.values()), notes)
@@ -142,13 +147,14 @@ def _scan(
     stamps: dict[str, list[int] | None],
     kept: dict[str, KeptPhoto],
     notes: list[str],
+    limit: PixelLimit,
 ) -> tuple[list[PairEntry], Path | None]:
     """Scan the photos that are not in ``kept``, add them to it, and keep the whole."""
     archive, started = cache.archive, time.perf_counter()
     todo = [photo for photo in photos if photo.stem not in kept]
     rows = [replace(row, group=kept[row.stem].group) for row in cache.read_rows() if row.stem in kept] if kept else []
     with StopSignals() as stop:
-        scanner = PhotoScanner(archive.root, archive.label_ids, cache.options)
+        scanner = PhotoScanner(archive.root, archive.label_ids, cache.options, limit)
         records, problems = scan_photos(scanner, todo, stop)
     scanned = [photo for photo in todo if photo.stem in records]
     rows += manifest_rows(replace(archive, photos=tuple(scanned)), [records[photo.stem] for photo in scanned])

@@ -69,8 +69,8 @@ class ArchiveReader:
     def _open(self, row: int) -> _Opened:
         photo_file, mask_file = self.index.paths(row)
         size = self._archive.size
-        decoded = decode_photo(_read(photo_file), str(photo_file))
-        labels = decode_labels(_read(mask_file), str(mask_file))
+        decoded = decode_photo(_read(photo_file), str(photo_file), self.index.limit)
+        labels = decode_labels(_read(mask_file), str(mask_file), self.index.limit)
         option = DATA_OPTIONS.mask_orientation
         labels = align_labels(labels, decoded, self._archive.mask_orientation, str(photo_file), str(mask_file), option)
         pixels = np.array(resize_photo(decoded.image, size))

@@ -10,6 +10,7 @@ from datasets.archive import ArchivePhoto, OptionNames
 from datasets.cut_photo import CutPair, CutRecord, class_masks, open_photo, start_record
 from datasets.cutouts import mask_box, resize_labels
 from datasets.decode import MaskOrientation, read_photo_header
+from datasets.picture_size import PixelLimit
 from datasets.workers import StopSignals, available_cores, map_unordered
 
 DATA_OPTIONS = OptionNames(
@@ -34,16 +35,17 @@ class PhotoScanner:
         root: folder of the archive.
         label_ids: class name by label id.
         options: what decides which pairs there are.
+        limit: the largest picture that is decoded.
     """
 
-    def __init__(self, root: Path, label_ids: dict[int, str], options: ScanOptions) -> None:
-        self.root, self.label_ids, self.options = root, label_ids, options
+    def __init__(self, root: Path, label_ids: dict[int, str], options: ScanOptions, limit: PixelLimit) -> None:
+        self.root, self.label_ids, self.options, self.limit = root, label_ids, options, limit
 
     def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
         """Return the pairs of a photo, or what is wrong with its files."""
         orientation = self.options.mask_orientation
         name = DATA_OPTIONS.mask_orientation
-        opened = open_photo(self.root, photo, self.label_ids, orientation, read_photo_header, name)
+        opened = open_photo(self.root, photo, self.label_ids, orientation, read_photo_header, name, self.limit)
         if isinstance(opened, list):
             return opened
         labels = resize_labels(opened.labels, self.options.size)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets.classes import folder_name
 from utils.errors import DataError
+from utils.names import name_problem, shown
 
 CLASS_FILE = "category_id.txt"
 BACKGROUND_ID = 0
@@ -74,8 +75,8 @@ def _check_names(path: Path, found: dict[int, str], problems: list[str]) -> None
     seen: dict[str, str] = {}
     for name in found.values():
         folder = folder_name(name)
-        if folder.startswith(".") or "\\" in folder or not folder.isprintable():
-            problems.append(f"{path}: class '{name}' cannot be a folder's name; avoid a leading dot and '\\'")
+        if problem := name_problem(folder):
+            problems.append(f"{path}: class {shown(name)} cannot be a folder's name, since it {problem}; rename it")
         key = " ".join(folder.lower().split())
         if key in seen:
             problems.append(

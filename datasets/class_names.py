@@ -5,18 +5,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datasets.classes import ClassMap
 from utils.errors import ConfigError, nearest, problem_list
+from utils.yaml_file import load_yaml
 
 CLASSES_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "FoodSeg103.yaml"
 
 
 @cache
 def _config() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(CLASSES_CONFIG.read_text(encoding="utf-8"))
-    return document
+    return load_yaml(CLASSES_CONFIG)
 
 
 def foodseg103_classes() -> ClassMap:

@@ -9,6 +9,8 @@ import yaml
 
 from utils.errors import DataError, nearest
 from utils.files import write_text
+from utils.names import name_problem, shown
+from utils.yaml_file import read_yaml
 
 CLASSES_FILE = "classes.yaml"
 
@@ -29,7 +31,8 @@ class ClassMap:
         supercategories: class name to group name, for all classes or for none.
 
     Raises:
-        DataError: if a name or a folder occurs twice (case and blanks aside), or an ambiguous name is unknown.
+        DataError: if a name or a folder occurs twice (case and blanks aside), cannot be one folder inside a tree, or
+            an ambiguous name is unknown.
     """
 
     names: tuple[str, ...]
@@ -42,6 +45,8 @@ class ClassMap:
             raise DataError("the class list is empty; a classifier needs at least two classes")
         seen: dict[str, str] = {}
         for name, folder in zip(self.names, self.folders, strict=True):
+            if problem := name_problem(folder_name(name)) or name_problem(folder):
+                raise DataError(f"class {shown(name)} in folder {shown(folder)}: one of them {problem}; rename it")
             key = " ".join(folder.lower().split())
             if key in seen:
                 raise DataError(
@@ -105,20 +110,32 @@ class ClassMap:
     @classmethod
     def load(cls, path: Path) -> "ClassMap":
         """Read ``classes.yaml``; a ``DataError`` names the file and what is wrong with it."""
+        document = read_yaml(path, "class file", DataError)
         try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
-            rows = document["classes"]
+            rows = [_texts(row) for row in document["classes"]]
             return cls(
-                tuple(str(row["name"]) for row in rows),
-                tuple(str(row["folder"]) for row in rows),
-                tuple(str(name) for name in document.get("ambiguous") or ()),
-                {str(row["name"]): str(row["supercategory"]) for row in rows if "supercategory" in row},
+                tuple(row["name"] for row in rows),
+                tuple(row["folder"] for row in rows),
+                tuple(_text(name) for name in document.get("ambiguous") or ()),
+                {row["name"]: row["supercategory"] for row in rows if "supercategory" in row},
             )
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
+        except (KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise DataError(
                 f"{path} is not a class file ({reason}); it needs 'classes: [{{name: …, folder: …}}, …]' and "
                 f"'ambiguous: […]', as preprocess_foodseg103.py writes it"
             ) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text; put it in quotes")
+    return value
+
+
+def _texts(row: object) -> dict[str, str]:
+    if not isinstance(row, dict):
+        raise TypeError(f"{row!r} is no '{{name: …, folder: …}}'")
+    return {key: _text(row[key]) for key in ("name", "folder", *(("supercategory",) if "supercategory" in row else ()))}

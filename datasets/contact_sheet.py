@@ -1,5 +1,6 @@
 """A picture of a few pairs that a person can look at: photo, roi and extra-roi side by side."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from datasets.cut_photo import archive_paths, pair_paths
 from datasets.cutouts import Photo, cut, recover_mask
 from datasets.decode import decode_labels, decode_photo
 from datasets.manifest import ManifestRow
+from datasets.picture_size import PixelLimit
 from utils.files import write_atomic
 
 GREY = (128, 128, 128)
@@ -20,6 +22,7 @@ FRAME = (255, 200, 0)
 CELL, GAP, TEXT = 224, 8, 22
 ViewsOf = Callable[[ManifestRow], list[Photo]]  # of a pair: photo, roi and extra-roi, H×W×3
 VIEWS = ("photo", "roi", "extra-roi")
+_ANY_SIZE = PixelLimit(math.inf)  # of files that were just written
 
 
 def choose_examples(rows: Sequence[ManifestRow], count: int = 8) -> list[ManifestRow]:
@@ -101,14 +104,14 @@ def views_of_archive(label_ids: dict[int, str], root: Path, suffix: str) -> View
 
     def views(row: ManifestRow) -> list[Photo]:
         photo_file, mask_file = (root / path for path in archive_paths(row.split, row.stem, suffix))
-        photo, labels = _read(photo_file), decode_labels(mask_file.read_bytes(), str(mask_file))
+        photo, labels = _read(photo_file), decode_labels(mask_file.read_bytes(), str(mask_file), _ANY_SIZE)
         return [photo, *cut(photo, labels == ids[row.class_name])]
 
     return views
 
 
 def _read(file: Path) -> Photo:
-    return np.asarray(decode_photo(file.read_bytes(), str(file)).image)
+    return np.asarray(decode_photo(file.read_bytes(), str(file), _ANY_SIZE).image)
 
 
 def _block(row: ManifestRow, views: list[Photo]) -> Image.Image:

@@ -12,9 +12,11 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets.archive import Archive
-from datasets.cut_photo import CutOptions, CutRecord, cut_one, start_cutting
+from datasets.cut_photo import CutOptions, CutRecord
 from datasets.journal import Journal
 from datasets.manifest import ManifestRow
+from datasets.photo_cutter import cut_one, start_cutting
+from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
 from datasets.shards import Shard
 from datasets.tree import versions
 from datasets.workers import StopSignals, map_unordered
@@ -59,9 +61,16 @@ def open_journal(
 
 
 def cut_archive(
-    archive: Archive, journal: Journal, options: CutOptions, workers: int, stop: StopSignals
+    archive: Archive,
+    journal: Journal,
+    options: CutOptions,
+    workers: int,
+    stop: StopSignals,
+    limit: PixelLimit = PREPROCESSING_LIMIT,
 ) -> list[CutRecord]:
     """Write the files of every photo, or of those of the journal's shard, into the journal's folder.
+
+    ``limit`` is the largest picture that is decoded; it changes no byte.
 
     Returns:
         One record per photo, in the order of ``archive.photos``.
@@ -80,7 +89,7 @@ def cut_archive(
         remaining,
         workers=max(1, min(workers, len(remaining))),
         setup=start_cutting,
-        setup_arguments=(archive.root, folder, archive.label_ids, options),
+        setup_arguments=(archive.root, folder, archive.label_ids, options, limit),
         stop=stop,
     )
     problems: list[str] = []

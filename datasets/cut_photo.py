@@ -1,19 +1,17 @@
-"""One photo in, its cut-outs or the photo made smaller out: the task of a preprocessing worker. Never imports torch."""
+"""One photo: what is read of it, which pairs it makes, and where their files lie. Never imports torch."""
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from datasets.archive import MASK_FOLDER, PHOTO_FOLDER, ArchivePhoto
 from datasets.class_file import BACKGROUND_ID, CLASS_FILE, describe_ids
 from datasets.classes import folder_name
-from datasets.cutouts import Mask, Photo, PictureFormat, cut, encode, mask_box, resize_labels, resize_photo
+from datasets.cutouts import Mask, PictureFormat
 from datasets.decode import (
     DecodedPhoto,
     Labels,
@@ -21,8 +19,8 @@ from datasets.decode import (
     PhotoHeader,
     align_labels,
     decode_labels,
-    decode_photo,
 )
+from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
 from datasets.tree import Layout
 from utils.errors import DataError
 
@@ -134,8 +132,9 @@ def open_photo(
     photo: ArchivePhoto,
     label_ids: dict[int, str],
     mask_orientation: MaskOrientation | None,
-    decode: Callable[[bytes, str], Seen],
+    decode: Callable[[bytes, str, PixelLimit], Seen],
     option: str = "--mask_orientation",
+    limit: PixelLimit = PREPROCESSING_LIMIT,
 ) -> OpenedPhoto[Seen] | list[str]:
     """Read a photo and its mask, or say everything that is wrong with them.
 
@@ -146,17 +145,18 @@ def open_photo(
         mask_orientation: which way masks lie that fit a turned photo both ways.
         decode: ``decode_photo``, or ``read_photo_header`` where the pixels do not matter.
         option: what the user calls ``mask_orientation``.
+        limit: the largest picture that is decoded.
     """
     problems: list[str] = []
     photo_file, mask_file = source / photo.photo, source / photo.mask
     photo_data, mask_data = _read(photo_file, problems), _read(mask_file, problems)
     decoded = labels = None
     try:
-        decoded = None if photo_data is None else decode(photo_data, str(photo_file))
+        decoded = None if photo_data is None else decode(photo_data, str(photo_file), limit)
     except DataError as error:
         problems.append(str(error))
     try:
-        labels = None if mask_data is None else decode_labels(mask_data, str(mask_file))
+        labels = None if mask_data is None else decode_labels(mask_data, str(mask_file), limit)
     except DataError as error:
         problems.append(str(error))
     ids = [] if labels is None else _label_ids(labels, label_ids, str(mask_file), problems)
@@ -228,72 +228,3 @@ def class_masks(
             record.under_min_area.append(name)
         else:
             yield name, mask, area
-
-
-class PhotoCutter:
-    """Cuts photos of one archive into one tree.
-
-    Args:
-        source: folder of the archive.
-        target: folder of the tree.
-        label_ids: class name by label id.
-        options: what decides the bytes.
-    """
-
-    def __init__(self, source: Path, target: Path, label_ids: dict[int, str], options: CutOptions) -> None:
-        self.source, self.target, self.label_ids, self.options = source, target, label_ids, options
-        self._made: set[str] = set()
-
-    def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
-        """Write the files of one photo, or return what is wrong with those of the archive."""
-        opened = open_photo(self.source, photo, self.label_ids, self.options.mask_orientation, decode_photo)
-        if isinstance(opened, list):
-            return opened
-        image = np.asarray(resize_photo(opened.photo.image, self.options.size))
-        labels = resize_labels(opened.labels, self.options.size)
-        record = start_record(photo, opened, labels)
-        names = {label: self.label_ids[label] for label in opened.ids}
-        masks: list[Mask] = []
-        for name, mask, area in class_masks(record, labels, names, self.options.min_area):
-            record.pairs.append(CutPair(name, area, mask_box(mask)))
-            masks.append(mask)
-        pictures = self._cut_outs(image, masks) if self.options.layout == "pairs" else self._whole(image, labels)
-        for path, data in zip(written_paths(record, self.options), pictures, strict=True):
-            record.file_bytes.append(self._write(path, data))
-        return record
-
-    def _cut_outs(self, image: Photo, masks: list[Mask]) -> Iterator[bytes]:
-        for mask in masks:
-            for view in cut(image, mask):
-                yield encode(view, self.options.format, self.options.quality)
-
-    def _whole(self, image: Photo, labels: Labels) -> Iterator[bytes]:
-        yield encode(image, self.options.format, self.options.quality)
-        mask = Image.fromarray(labels.astype(np.uint8 if max(self.label_ids) < 256 else np.uint16))
-        buffer = io.BytesIO()
-        mask.save(buffer, "PNG")
-        yield buffer.getvalue()
-
-    def _write(self, path: str, data: bytes) -> int:
-        file = f"{self.target}/{path}"
-        folder = file.rpartition("/")[0]
-        if folder not in self._made:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self._made.add(folder)
-        with open(file, "wb") as out:  # noqa: PTH123  # once per file; Path costs as much as cutting
-            return out.write(data)
-
-
-_cutter: PhotoCutter | None = None
-
-
-def start_cutting(source: Path, target: Path, label_ids: dict[int, str], options: CutOptions) -> None:
-    """Prepare this process for ``cut_one``."""
-    global _cutter  # noqa: PLW0603  # a worker process serves one run; its tasks stay small this way
-    _cutter = PhotoCutter(source, target, label_ids, options)
-
-
-def cut_one(photo: ArchivePhoto) -> CutRecord | list[str]:
-    """Cut one photo with the process's cutter."""
-    assert _cutter is not None, "start_cutting comes first"
-    return _cutter(photo)

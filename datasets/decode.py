@@ -1,14 +1,14 @@
 """Picture files in, arrays out: any photo becomes upright RGB, any mask becomes label ids. Never imports torch."""
 
-import io
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit, open_picture, read_pixels
 from utils.errors import DataError
 
 Labels = NDArray[np.integer[Any]]
@@ -59,8 +59,8 @@ class PhotoHeader:
     damaged_exif: bool = False
 
 
-def decode_photo(data: bytes, name: str) -> DecodedPhoto:
-    """Decode a photo of any mode to upright 8-bit RGB.
+def decode_photo(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_LIMIT) -> DecodedPhoto:
+    """Decode a photo of any mode to upright 8-bit RGB; ``limit`` is the largest that is decoded.
 
     Greyscale is repeated in three channels, 16 bits are scaled to 8, transparent pixels are laid over white, and
     colour profiles are ignored, as torchvision does.
@@ -70,7 +70,7 @@ def decode_photo(data: bytes, name: str) -> DecodedPhoto:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        image = _load(data, name)
+        image = _load(data, name, limit)
         stored_size = image.size
         orientation, readable = _orientation(image)
         rgb = _to_rgb(image, name)
@@ -80,7 +80,7 @@ def decode_photo(data: bytes, name: str) -> DecodedPhoto:
     return DecodedPhoto(rgb, orientation, stored_size, damaged)
 
 
-def read_photo_header(data: bytes, name: str) -> PhotoHeader:
+def read_photo_header(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_LIMIT) -> PhotoHeader:
     """Read what ``decode_photo`` would find out of a file, without decoding the pixels of a JPEG.
 
     Raises:
@@ -88,9 +88,9 @@ def read_photo_header(data: bytes, name: str) -> PhotoHeader:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        image = _open(data, name)
+        image = open_picture(data, name, limit)
         if image.format not in ("JPEG", "MPO"):  # other formats may tell the orientation behind the pixels
-            _read_pixels(image, name)
+            read_pixels(image, name)
         orientation, readable = _orientation(image)
     width, height = image.size
     damaged = not readable or any("exif" in str(warning.message).lower() for warning in caught)
@@ -98,8 +98,8 @@ def read_photo_header(data: bytes, name: str) -> PhotoHeader:
     return PhotoHeader(size, orientation, image.size, damaged)
 
 
-def decode_labels(data: bytes, name: str) -> Labels:
-    """Decode a mask to H×W label ids.
+def decode_labels(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_LIMIT) -> Labels:
+    """Decode a mask to H×W label ids; ``limit`` is the largest that is decoded.
 
     Palette masks give their indices, not their colours; colour masks are read only if their channels are equal.
 
@@ -108,7 +108,7 @@ def decode_labels(data: bytes, name: str) -> Labels:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = _load(data, name)
+        image = _load(data, name, limit)
         orientation, _ = _orientation(image)
     if orientation in _TURNS:
         raise DataError(f"{name}: the mask has an EXIF orientation of its own ({orientation}); save it without one")
@@ -179,30 +179,10 @@ def _turned(labels: Labels, orientation: int) -> Labels:
     return np.ascontiguousarray(turned)
 
 
-def _load(data: bytes, name: str) -> Image.Image:
-    image = _open(data, name)
-    _read_pixels(image, name)
+def _load(data: bytes, name: str, limit: PixelLimit) -> Image.Image:
+    image = open_picture(data, name, limit)
+    read_pixels(image, name)
     return image
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise DataError(f"{name}: the file is empty (0 bytes); copy it again")
-    try:
-        return Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError:
-        raise DataError(f"{name}: the picture has more than 179 million pixels; make it smaller") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name}: not a picture that Pillow can read; save it as JPEG or PNG") from None
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
-        raise DataError(f"{name}: damaged or cut short ({error}); copy it again") from None
-
-
-def _read_pixels(image: Image.Image, name: str) -> None:
-    try:
-        image.load()
-    except Exception as error:  # as above
-        raise DataError(f"{name}: damaged or cut short ({error}); copy it again") from None
 
 
 def _orientation(image: Image.Image) -> tuple[int, bool]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from datasets.archive import ArchivePhoto
+from datasets.classes import folder_name
 from datasets.cut_photo import CutOptions, CutPair, CutRecord, written_paths
 from datasets.shards import Shard
 from utils.errors import DataError
 from utils.files import write_text
+from utils.names import name_problem, shown
 
 JOURNAL_FILE = ".journal.jsonl"
 Header = dict[str, Any]
@@ -190,6 +192,9 @@ def sweep(folder: Path, expected: Iterable[str]) -> None:
 
 
 def _record(fields: dict[str, Any]) -> CutRecord:
+    names = [fields["split"], fields["stem"], *(folder_name(pair["class_name"]) for pair in fields["pairs"])]
+    if problem := next((f"{shown(name)} {why}" for name in names if (why := name_problem(name))), None):
+        raise ValueError(problem)
     pairs = [CutPair(**{**pair, "box": tuple(pair["box"])}) for pair in fields["pairs"]]
     sizes = {name: tuple(fields[name]) for name in ("size", "content_size")}
     return CutRecord(**{**fields, **sizes, "pairs": pairs})

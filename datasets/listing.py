@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.classes import ClassMap
-from utils.errors import DataError, nearest
+from datasets.links import LinkGuard
+from utils.errors import DataError, nearest, problem_list
+from utils.names import all_safe, name_problem, shown
 
 VIEW_FOLDERS = ("roi", "extra-roi")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -87,13 +89,17 @@ def folder_classes(root: Path, splits: Iterable[str]) -> ClassMap:
 def list_split(root: Path, split: str, classes: ClassMap, skipped: frozenset[str]) -> Listing:
     """List both views of a split; folders in ``skipped`` (excluded classes) are not looked into."""
     listing = Listing(root, split, classes)
+    guard = LinkGuard(root)
+    folders = [root / split, *(root / split / view for view in VIEW_FOLDERS)]
+    if problems := guard.folder_problems(*folders):
+        raise DataError(problem_list(f"{root / split} cannot be used", problems))
     for view in range(2):
-        _list_view(listing, view, skipped)
+        _list_view(listing, view, skipped, guard)
     _match_views(listing)
     return listing
 
 
-def _list_view(listing: Listing, view: int, skipped: frozenset[str]) -> None:
+def _list_view(listing: Listing, view: int, skipped: frozenset[str], guard: LinkGuard) -> None:
     labels = {folder: label for label, folder in enumerate(listing.classes.folders)}
     files: list[dict[str, str]] = [{} for _ in labels]
     base = listing.root / listing.split / VIEW_FOLDERS[view]
@@ -101,23 +107,27 @@ def _list_view(listing: Listing, view: int, skipped: frozenset[str]) -> None:
         for entry in entries:
             if entry.name.startswith("."):
                 listing.hidden += 1
+            elif problem := guard.entry_problem(entry):
+                listing.problems.append(problem)
             elif not entry.is_dir():
                 listing.problems.append(f"{entry.path} is no class folder; remove it")
             elif entry.name in labels:
-                files[labels[entry.name]] = _list_class(listing, base / entry.name)
+                files[labels[entry.name]] = _list_class(listing, base / entry.name, guard)
             elif entry.name not in skipped:
                 hint = nearest(entry.name, listing.classes.folders)
                 listing.problems.append(f"the folder {entry.path} is not in the class list; remove it or add it{hint}")
     listing.files[view].extend(files)
 
 
-def _list_class(listing: Listing, folder: Path) -> dict[str, str]:
+def _list_class(listing: Listing, folder: Path, guard: LinkGuard) -> dict[str, str]:
     found: dict[str, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # runs once per file; Path takes five times as long
             if entry.name.startswith("."):
                 listing.hidden += 1
+            elif problem := guard.entry_problem(entry) or _name_problem(folder, stem):
+                listing.problems.append(problem)
             elif suffix.lower() not in SUFFIXES or not entry.is_file():
                 listing.problems.append(f"{entry.path} is no picture ({', '.join(SUFFIXES)}); remove it")
             elif stem in found:
@@ -128,6 +138,11 @@ def _list_class(listing: Listing, folder: Path) -> dict[str, str]:
                 if entry.stat().st_size == 0:
                     listing.problems.append(f"{entry.path} has 0 bytes; make the pair again or remove both files")
     return found
+
+
+def _name_problem(folder: Path, stem: str) -> str | None:
+    problem = None if all_safe((stem,)) else name_problem(stem)
+    return problem and f"{folder} holds a file called {shown(stem)}, which {problem}; rename both files of the pair"
 
 
 def _match_views(listing: Listing) -> None:

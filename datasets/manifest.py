@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields
 from operator import attrgetter, itemgetter
 from pathlib import Path
 
+from datasets.classes import folder_name
 from utils.errors import DataError, nearest
 from utils.files import write_text
+from utils.names import all_safe, name_problem, path_problem, shown
 
 MANIFEST_FILE = "manifest.csv"
 # fmt: off
@@ -123,11 +125,32 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
                         f"{path}, line {reader.line_num}: {len(cells)} cells where {len(COLUMNS)} are needed; "
                         f"the file was cut short or edited: write it again with preprocess_foodseg103.py"
                     )
-                yield reader.line_num, cells if order is None else list(order(cells))
+                if order is not None:
+                    cells = list(order(cells))
+                if not all_safe((cells[0], cells[1], cells[2], cells[4])):
+                    _check_names(path, reader.line_num, cells)
+                yield reader.line_num, cells
     except FileNotFoundError:
         raise DataError(f"{path} is missing; preprocess_foodseg103.py writes it") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a UTF-8 CSV file ({error})") from None
+
+
+def _check_names(path: Path, line: int, cells: list[str]) -> None:
+    """Refuse a row of which a split, class, stem or photo would lead out of its folder."""
+    split, name, stem, _, photo = cells[:5]
+    problems = {
+        "split": (split, name_problem(split)),
+        "class": (name, name_problem(folder_name(name))),
+        "stem": (stem, name_problem(stem)),
+        "photo": (photo, path_problem(photo)),
+    }
+    for column, (value, problem) in problems.items():
+        if problem:
+            raise DataError(
+                f"{path}, line {line}: column '{column}' is {shown(value)}, which {problem}; write the manifest again "
+                f"with preprocess_foodseg103.py"
+            )
 
 
 def _column_order(path: Path, header: list[str]) -> Callable[[list[str]], tuple[str, ...]] | None:

@@ -223,7 +223,7 @@ class _Run:
     def _cut(self, journal: Journal) -> list[CutRecord]:
         shard = self.options.shard
         workers = self.options.workers or (shard.cores if shard else None) or available_cores()
-        return cut_archive(self.archive, journal, self.cutting, workers, self.stop)
+        return cut_archive(self.archive, journal, self.cutting, workers, self.stop, self.options.pixel_limit)
 
     def _put_in_place(self, folder: Path, lock: FileLock) -> None:
         if hasattr(os, "sync"):

@@ -1,11 +1,13 @@
 """Options of ``preprocess_foodseg103.py``."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.archive import PHOTO_SUFFIXES, PICTURE_FOLDER
 from datasets.cutouts import FORMATS, LOSSLESS_FORMATS, PictureFormat
 from datasets.decode import MaskOrientation
+from datasets.picture_size import PixelLimit
 from datasets.shards import Shard
 from datasets.tree import Layout
 from utils.errors import ConfigError
@@ -31,6 +33,7 @@ class PreprocessOptions:
         layout: ``pairs`` writes cut-outs, ``archive`` photos and masks of ``size``; None: pairs.
         shard: the part of the photos to cut in this process, or None for all.
         workers: worker processes; None takes every core, or the shard's.
+        max_megapixels: largest picture that is decoded, in million pixels; it changes no byte.
     """
 
     src: Path | None = None
@@ -46,6 +49,7 @@ class PreprocessOptions:
     layout: Layout | None = None
     shard: Shard | None = None
     workers: int | None = None
+    max_megapixels: float = 180.0
 
     def __post_init__(self) -> None:
         if self.size is not None and not 0 <= self.size <= 16384:
@@ -60,6 +64,8 @@ class PreprocessOptions:
             raise ConfigError(f"--min_area {self.min_area}: a part of the photo, at least 0 and below 1")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1")
+        if not 0 < self.max_megapixels < math.inf:
+            raise ConfigError(f"--max_megapixels {self.max_megapixels}: million pixels, more than 0")
         if self.layout == "archive":
             self._check_archive_layout()
 
@@ -77,6 +83,11 @@ class PreprocessOptions:
                     f"--{name} changes no photo and no mask; leave it out with --layout archive, and give "
                     f"data.archive.{name} where the archive is read"
                 )
+
+    @property
+    def pixel_limit(self) -> PixelLimit:
+        """The largest picture that is decoded."""
+        return PixelLimit(self.max_megapixels)
 
     @property
     def source(self) -> Path:

@@ -60,7 +60,7 @@ class FolderReader:
         for row, label, suffix, size in zip(rows, *(column.tolist() for column in details), strict=True):
             stem = self.index.stems[row]
             roi, extra_roi = (
-                read_rgb(f"{folder}{stem}{self.index.suffix_names[code]}")
+                read_rgb(f"{folder}{stem}{self.index.suffix_names[code]}", self.index.limit)
                 for folder, code in zip(self._folders[label], suffix, strict=True)
             )
             if roi.shape != extra_roi.shape or roi.shape[1:] != (size[1], size[0]):

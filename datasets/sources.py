@@ -11,6 +11,7 @@ from datasets.class_file import CLASS_FILE, load_class_file
 from datasets.classes import ClassMap
 from datasets.index import PairIndex
 from datasets.listing import VIEW_FOLDERS, check_folders
+from datasets.picture_size import DATA_LIMIT, PixelLimit
 from datasets.readers import open_reader
 from datasets.scan import declared_classes
 from datasets.transforms import Photo, read_rgb
@@ -45,8 +46,10 @@ def load_index_of(
     """
     root, excluded = Path(data.root), data.exclude if exclude is None else list(exclude)
     _check_source(data, split, split_option)
+    limit = PixelLimit(data.max_megapixels, DATA_LIMIT.option)
     if data.source == "pairs":
-        return PairIndex.from_tree(root, split, classes, exclude=excluded, require_every_class=require_every_class)
+        index = PairIndex.from_tree(root, split, classes, exclude=excluded, require_every_class=require_every_class)
+        return replace(index, limit=limit)
     return index_archive(
         root,
         split,
@@ -55,6 +58,7 @@ def load_index_of(
         exclude=excluded,
         require_every_class=require_every_class,
         split_option=split_option,
+        limit=limit,
     )
 
 
@@ -114,7 +118,7 @@ def read_pair(index: PairIndex, row: int) -> tuple[Photo, Photo]:
     """
     if index.archive is None:
         roi_file, extra_roi_file = index.paths(row)
-        return read_rgb(roi_file), read_rgb(extra_roi_file)
+        return read_rgb(roi_file, index.limit), read_rgb(extra_roi_file, index.limit)
     (stored,) = open_reader(index).read([row])
     roi, extra_roi = stored.pictures["roi"], stored.pictures["extra_roi"]
     return roi * stored.mask, extra_roi * ~stored.mask

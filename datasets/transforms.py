@@ -21,6 +21,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from datasets.cutouts import content_size
+from datasets.picture_size import DATA_LIMIT, PixelLimit, check_picture
 from utils.batch import Interpolation
 from utils.errors import DataError
 
@@ -47,23 +48,26 @@ class ContentBox(NamedTuple):
     height: int
 
 
-def read_rgb(path: str | Path) -> Photo:
+def read_rgb(path: str | Path, limit: PixelLimit = DATA_LIMIT) -> Photo:
     """Decode a stored cut-out to uint8 3×H×W, turned as its EXIF block says; greyscale is repeated in 3 channels.
 
     Raises:
-        DataError: where the file is missing, damaged or cut short, or where it has transparent pixels (whose colour
-            would show what the cut-out is meant to hide); the message starts with the path.
+        DataError: where the file is missing, damaged, cut short or larger than ``limit``, or where it has transparent
+            pixels (whose colour would show what the cut-out is meant to hide); the message starts with the path.
     """
     try:
         encoded = _read(path)
         if not encoded.size:
             raise DataError(f"{path} has 0 bytes; make the pair again, or remove both files")
+        check_picture(encoded, limit, str(path))
         picture = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
         transparent = not str(path).lower().endswith(JPEG_SUFFIXES) and _is_transparent(encoded.tobytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); restore it, or preprocess again") from None
-    except RuntimeError as error:
-        reason = _TORCHVISION_PLACE.sub("", str(error).splitlines()[0])
+    except DataError:
+        raise
+    except Exception as error:  # torchvision's decoders and Pillow raise several types on damaged files
+        reason = _TORCHVISION_PLACE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
         raise DataError(f"{path} cannot be decoded ({reason}); restore the file, or make the pair again") from None
     if transparent:
         raise DataError(f"{path} has transparent pixels; save it without an alpha channel, black where it was cut")

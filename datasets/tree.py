@@ -1,23 +1,28 @@
 """A tree on disk: its files beside the pictures, and the record of how it was made (``preprocess.yaml``)."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import PIL
 import yaml
 
-from datasets.cutouts import LOSSLESS_FORMATS, PictureFormat
+from datasets.cutouts import FORMATS, LOSSLESS_FORMATS, PictureFormat
 from utils.errors import DataError
 from utils.files import write_text
+from utils.names import shown
+from utils.yaml_file import read_yaml
 
 Layout = Literal["pairs", "archive"]
 
 LAYOUTS: tuple[Layout, ...] = ("pairs", "archive")
 RECORD_FILE = "preprocess.yaml"
 CONTACT_SHEET_FILE = "contact_sheet.png"
+LARGEST_SIZE = 16384
+Record = TypeVar("Record", "ArchiveRecord", "TreeRecord")
 
 
 def versions() -> dict[str, str]:
@@ -95,16 +100,69 @@ class TreeRecord:
     @classmethod
     def load(cls, path: Path) -> "TreeRecord":
         """Read ``preprocess.yaml``; a ``DataError`` where it is no such file."""
+        document = read_yaml(path, "record", DataError)
         try:
-            document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-            archives = [ArchiveRecord(**archive) for archive in document["archives"]]
-            return cls(**{**document, "archives": archives})
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
+            archives = [_checked(ArchiveRecord(**archive)) for archive in document["archives"]]
+            return _checked(cls(**{**document, "archives": archives}))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise DataError(
                 f"{path} is not a record that preprocess_foodseg103.py wrote ({reason}); restore it, or preprocess "
                 f"into another --dst"
             ) from None
+
+
+def _checked(record: Record) -> Record:
+    """Return a record of which every field is of its kind; a ``ValueError`` names one that is not.
+
+    What is read here decides names of files and sizes of pictures.
+    """
+    for field_name, allowed in _KINDS[type(record)].items():
+        value = getattr(record, field_name)
+        if not allowed(value):
+            raise ValueError(f"{field_name} is {shown(str(value))}")
+    return record
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_count, value.values()))
+
+
+_KINDS: dict[type, dict[str, Callable[[Any], bool]]] = {
+    TreeRecord: {
+        "size": lambda value: _is_count(value) and value <= LARGEST_SIZE,
+        "format": lambda value: value in FORMATS,
+        "quality": lambda value: value is None or (_is_count(value) and 1 <= value <= 100),
+        "layout": lambda value: value in LAYOUTS,
+    },
+    ArchiveRecord: {
+        "src": _is_text,
+        "sha256": _is_text,
+        "groups": _is_text_or_none,
+        "min_area": lambda value: isinstance(value, int | float) and 0 <= value < 1,
+        "mask_orientation": lambda value: value in (None, "stored", "upright"),
+        "ambiguous": _are_texts,
+        **dict.fromkeys(("photos", "photos_without_pair", "pairs", "under_min_area", "vanished"), _are_counts),
+        "damaged_exif": _are_texts,
+        "versions": lambda value: isinstance(value, dict) and all(map(_is_text, [*value, *value.values()])),
+    },
+}
 
 
 def partial_folder(root: Path) -> Path:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import make_plates
 import preprocess_foodseg103
-from datasets import cut_photo
+from datasets import photo_cutter
 from tests.conftest import write_archive
 from utils.errors import ConfigError, DataError, UserError
 
@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_no_tree(archive: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cut_photo.PhotoCutter, "_write", full)
+        patch.setattr(photo_cutter.PhotoCutter, "_write", full)
         text = refusal(archive)
     assert text.startswith(f"no space is left for {archive.parent / 'tree'} (No space left on device); free some and ")
     assert len(text.splitlines()) == 1

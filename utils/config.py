@@ -13,56 +13,11 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from utils.errors import ConfigError, nearest
+from utils.yaml_file import load_yaml
+
+__all__ = ["from_mapping", "known_keys", "load_yaml", "parse_config", "to_yaml"]
 
 Config = TypeVar("Config")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without its surprises: a key given twice and a number with a leading zero are refused."""
-
-
-def _mapping_without_duplicates(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{key}' is given twice; keep one of them", key_node.start_mark
-            )
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-def _plain_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    digits = str(node.value).lstrip("+-").replace("_", "")
-    if not digits.isdigit() or (len(digits) > 1 and digits[0] == "0"):
-        raise yaml.constructor.ConstructorError(
-            None, None, f"'{node.value}' is not a plain decimal number; write it without leading zeros", node.start_mark
-        )
-    return int(loader.construct_yaml_int(node))
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _plain_integer)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; a ``ConfigError`` names the file and the line of what is wrong with it."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else [])
-        raise ConfigError(f"the configuration file {path} does not exist{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path} must hold 'section: {{key: value}}' entries, not a {type(document).__name__}")
-    return document
 
 
 def parse_config(

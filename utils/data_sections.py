@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from utils.errors import ConfigError, require
+from utils.names import name_problem, shown
 
 POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment", "augmix")
 
@@ -18,7 +19,7 @@ class SplitNames:
 
     def __post_init__(self) -> None:
         for key, value in (("data.splits.train", self.train), ("data.splits.test", self.test)):
-            require(bool(value) and "/" not in value, key, f"'{value}'", "the name of one folder under data.root")
+            require(name_problem(value) is None, key, shown(value), "the name of one folder under data.root")
         require(self.train != self.test, "data.splits.test", f"'{self.test}'", "another folder than data.splits.train")
 
 

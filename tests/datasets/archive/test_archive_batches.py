@@ -13,6 +13,7 @@ from PIL import Image
 from datasets.decode import decode_photo
 from datasets.index import PairIndex
 from datasets.pairs import PairDataset
+from datasets.picture_size import PixelLimit
 from datasets.readers import open_reader
 from datasets.sources import load_index_of, read_pair
 from utils.batch import Interpolation, ViewSpec
@@ -107,9 +108,9 @@ def test_a_photo_is_decoded_once_in_a_call_and_let_go_when_done(archive: Path, m
     index = load_index_of(config(archive), "train")
     decoded: list[str] = []
 
-    def counted(data: bytes, name: str) -> object:
+    def counted(data: bytes, name: str, limit: PixelLimit) -> object:
         decoded.append(Path(name).stem)
-        return decode_photo(data, name)
+        return decode_photo(data, name, limit)
 
     monkeypatch.setattr("datasets.archive_reader.decode_photo", counted)
     by_photo = {stem: [row for row in range(len(index)) if index.stems[row] == stem] for stem in set(index.stems)}

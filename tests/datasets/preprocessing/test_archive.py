@@ -170,7 +170,7 @@ def test_groups_are_read_with_and_without_suffix(archive: "ArchiveMaker", tmp_pa
     ("text", "message"),
     [
         (None, r"--groups .* does not exist; give a CSV file with the columns split,image,group"),
-        ("split,image\n", r"needs the columns split,image,group, but has \['split', 'image'\]"),
+        ("split,image\n", r"needs the columns split,image,group, but has 'split,image'"),
         ("split,image,group\n", r"has no row; give split,image,group for every photo"),
         ("split,image,group\ntrain,a,1\n", r"has no row for train/b; add it"),
         (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import cut_photo
+from datasets import cut_photo, photo_cutter
 from datasets.archive import ArchivePhoto
 from datasets.journal import Journal
 from utils.errors import DataError, InterruptedRunError
@@ -51,13 +51,13 @@ def test_a_run_cut_short_is_continued_to_the_same_bytes(
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"x")
     seen: list[str] = []
-    cut_one = cut_photo.PhotoCutter.__call__
+    cut_one = photo_cutter.PhotoCutter.__call__
 
-    def watched(self: cut_photo.PhotoCutter, photo: ArchivePhoto) -> cut_photo.CutRecord | list[str]:
+    def watched(self: photo_cutter.PhotoCutter, photo: ArchivePhoto) -> cut_photo.CutRecord | list[str]:
         seen.append(photo.stem)
         return cut_one(self, photo)
 
-    monkeypatch.setattr(cut_photo.PhotoCutter, "__call__", watched)
+    monkeypatch.setattr(photo_cutter.PhotoCutter, "__call__", watched)
     archive.preprocess(tmp_path / "cut")
     assert len(seen) == 5 - finished
     assert archive.files(tmp_path / "cut") == archive.files(tmp_path / "whole")
@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line(archive: "ArchiveMaker", tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cut_photo.PhotoCutter, "_write", full)
+        patch.setattr(photo_cutter.PhotoCutter, "_write", full)
         with pytest.raises(DataError, match=r"^no space is left for .*tree .* run the same command again: .*$"):
             archive.preprocess(tmp_path / "tree")
     assert not (tmp_path / "tree").exists()

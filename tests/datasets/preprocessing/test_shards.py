@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import utils.locks
-from datasets import cut_photo, locks
+from datasets import locks, photo_cutter
 from datasets.locks import lock_shard
 from datasets.shards import Shard
 from utils.errors import DataError, InterruptedRunError
@@ -111,13 +111,13 @@ def test_a_run_without_shards_goes_on_with_what_they_left(
     archive.preprocess(tmp_path / "tree", shard=Shard(3, 3))
     archive.preprocess(tmp_path / "tree", shard=Shard(1, 3))
     seen: list[tuple[str, str]] = []
-    cut_one = cut_photo.PhotoCutter.__call__
+    cut_one = photo_cutter.PhotoCutter.__call__
 
-    def watched(self: cut_photo.PhotoCutter, photo: Any) -> Any:  # noqa: ANN401  # passed on as it is
+    def watched(self: photo_cutter.PhotoCutter, photo: Any) -> Any:  # noqa: ANN401  # passed on as it is
         seen.append((photo.split, photo.stem))
         return cut_one(self, photo)
 
-    monkeypatch.setattr(cut_photo.PhotoCutter, "__call__", watched)
+    monkeypatch.setattr(photo_cutter.PhotoCutter, "__call__", watched)
     archive.preprocess(tmp_path / "tree")
     # In order the photos are test/a, test/e, train/a, train/b.c, train/d: the second of three takes the 2nd and 5th.
     assert seen == [("test", "e"), ("train", "d")]

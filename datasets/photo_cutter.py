@@ -1,0 +1,113 @@
+"""One photo in, its cut-outs or the photo made smaller out: the task of a preprocessing worker. Never imports torch."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.archive import ArchivePhoto
+from datasets.cut_photo import (
+    CutOptions,
+    CutPair,
+    CutRecord,
+    class_masks,
+    open_photo,
+    start_record,
+    written_paths,
+)
+from datasets.cutouts import Mask, Photo, cut, encode, mask_box, resize_labels, resize_photo
+from datasets.decode import Labels, decode_photo
+from datasets.links import LinkGuard
+from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
+from utils.errors import DataError
+
+
+class PhotoCutter:
+    """Cuts photos of one archive into one tree.
+
+    Args:
+        source: folder of the archive.
+        target: folder of the tree.
+        label_ids: class name by label id.
+        options: what decides the bytes.
+        limit: the largest picture that is decoded.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        label_ids: dict[int, str],
+        options: CutOptions,
+        limit: PixelLimit = PREPROCESSING_LIMIT,
+    ) -> None:
+        self.source, self.target, self.label_ids, self.options = source, target, label_ids, options
+        self.limit, self._guard = limit, LinkGuard(target)
+        self._made: set[str] = set()
+
+    def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
+        """Write the files of one photo, or return what is wrong with those of the archive."""
+        orientation = self.options.mask_orientation
+        opened = open_photo(self.source, photo, self.label_ids, orientation, decode_photo, limit=self.limit)
+        if isinstance(opened, list):
+            return opened
+        image = np.asarray(resize_photo(opened.photo.image, self.options.size))
+        labels = resize_labels(opened.labels, self.options.size)
+        record = start_record(photo, opened, labels)
+        names = {label: self.label_ids[label] for label in opened.ids}
+        masks: list[Mask] = []
+        for name, mask, area in class_masks(record, labels, names, self.options.min_area):
+            record.pairs.append(CutPair(name, area, mask_box(mask)))
+            masks.append(mask)
+        pictures = self._cut_outs(image, masks) if self.options.layout == "pairs" else self._whole(image, labels)
+        for path, data in zip(written_paths(record, self.options), pictures, strict=True):
+            record.file_bytes.append(self._write(path, data))
+        return record
+
+    def _cut_outs(self, image: Photo, masks: list[Mask]) -> Iterator[bytes]:
+        for mask in masks:
+            for view in cut(image, mask):
+                yield encode(view, self.options.format, self.options.quality)
+
+    def _whole(self, image: Photo, labels: Labels) -> Iterator[bytes]:
+        yield encode(image, self.options.format, self.options.quality)
+        mask = Image.fromarray(labels.astype(np.uint8 if max(self.label_ids) < 256 else np.uint16))
+        buffer = io.BytesIO()
+        mask.save(buffer, "PNG")
+        yield buffer.getvalue()
+
+    def _write(self, path: str, data: bytes) -> int:
+        file = f"{self.target}/{path}"
+        folder = file.rpartition("/")[0]
+        if folder not in self._made:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            if problem := self._guard.problem(folder):
+                raise DataError(problem)
+            self._made.add(folder)
+        with open(file, "wb", opener=_no_link) as out:  # once per file; Path costs as much as cutting
+            return out.write(data)
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, but not what a link under its name leads to."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+_cutter: PhotoCutter | None = None
+
+
+def start_cutting(
+    source: Path, target: Path, label_ids: dict[int, str], options: CutOptions, limit: PixelLimit
+) -> None:
+    """Prepare this process for ``cut_one``."""
+    global _cutter  # noqa: PLW0603  # a worker process serves one run; its tasks stay small this way
+    _cutter = PhotoCutter(source, target, label_ids, options, limit)
+
+
+def cut_one(photo: ArchivePhoto) -> CutRecord | list[str]:
+    """Cut one photo with the process's cutter."""
+    assert _cutter is not None, "start_cutting comes first"
+    return _cutter(photo)
