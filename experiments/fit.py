@@ -28,13 +28,14 @@ from experiments.scoring import ScoringStopped, settle_statistics, split_logits
 from experiments.settle import start
 from experiments.setup import Setup, build_setup
 from experiments.training import TrainingLoop, interrupted
+from Off_the_shelfs.origin import describe_weights
 from utils.checkpoints import PREVIOUS, WEIGHTS_FILE, load_into, load_weights
 from utils.config import to_yaml
 from utils.devices import without_deterministic_algorithm
 from utils.processes import only_main, refuse_disagreement
 from utils.profiling import SUMMARY_FILE, step_profiler
-from utils.provenance import describe_environment
-from utils.run_directory import RunDirectory
+from utils.provenance import continued, describe_environment
+from utils.run_directory import ENVIRONMENT_FILE, RunDirectory
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag, stop_on_signals
 from utils.watch import watched
@@ -101,13 +102,28 @@ def _begin(kind: Kind, run: RunDirectory, config: Config, setup: Setup, held: Ex
     if begun:
         refuse_other_configuration(run, config)
     occupy(run, accelerator, held, begun=begun)
-    if begun:
-        return restore(run, config, setup)
+    progress = restore(run, config, setup) if begun else Progress()
     if accelerator.is_main_process:
-        environment = describe_environment(kind.script, accelerator.device.type)
-        weights = {view: backbone.source for view, backbone in setup.model.backbones.items()}
-        run.start(to_yaml(config), environment | {"weights": weights})
-    return Progress()
+        _record_start(kind, run, config, setup, progress, begun=begun)
+    return progress
+
+
+def _record_start(
+    kind: Kind, run: RunDirectory, config: Config, setup: Setup, progress: Progress, *, begun: bool
+) -> None:
+    """Write ``env.json`` and ``config.yaml``, or add to the former where and when the run goes on."""
+    device = setup.training.accelerator.device.type
+    environment = run.read_environment() if begun else {}
+    if not environment:
+        weights = describe_weights(setup.model.backbones)
+        seeds, data = [config.train.seed], setup.splits.summary
+        environment = describe_environment(kind.script, device, seeds=seeds, data=data, weights=weights)
+        if begun:
+            environment["parts"] = []  # nothing is known of those before
+    if begun:
+        run.write_json(ENVIRONMENT_FILE, continued(environment, device, progress.step))
+    else:
+        run.start(to_yaml(config), environment)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
             refuse_other_configuration(run, config)
         occupy(run, accelerator, held, begun=begun)
         if accelerator.is_main_process and not begun:
-            run.start(to_yaml(config), describe_environment(kind.script, config.train.device))
+            run.start(to_yaml(config), describe_environment(kind.script, config.train.device, seeds=seeds))
         return _fit_each(kind, config, seeds, run, accelerator)
 
 

@@ -64,7 +64,9 @@ def test_a_photo_that_the_loader_cannot_read(
     with pytest.raises(DataError) as caught:
         train_command(OFF_THE_SHELF, arguments(tree, run, "--data.workers", str(workers)))
     text = str(caught.value)
-    assert re.fullmatch(rf"{broken} cannot be decoded \([^/]+\); restore the file, or make the pair again", text), text
+    advice = rf"Continue with the same command and --run\.dir {run} --run\.resume auto"
+    message = rf"{broken} cannot be decoded \([^/]+\); restore the file, or make the pair again\. {advice}"
+    assert re.fullmatch(message, text), text
     assert not [*run.glob("checkpoint_*"), *run.glob("metrics.json")]
     assert set(multiprocessing.active_children()) <= others
     if workers == 0:

@@ -1,16 +1,12 @@
 """A run's folder: complete, or visibly incomplete."""
 
+import hashlib
 import json
-import platform
 import shutil
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib import metadata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from utils.checkpoints import BEST, FOLDERS, LAST
 from utils.errors import ConfigError, DataError
@@ -24,17 +20,6 @@ LOCK_FILE = ".lock"
 METRICS_FILE = "metrics.json"
 LOG_FILE = "log.jsonl"
 LOGITS_FILE = "logits.npz"
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "accelerate",
-    "numpy",
-    "pillow",
-    "scikit-learn",
-    "safetensors",
-    "jsonargparse",
-)
 
 
 class RunDirectory:
@@ -108,8 +93,17 @@ class RunDirectory:
     def start(self, config_yaml: str, environment: Mapping[str, Any]) -> None:
         """Create the folder and record environment and, last of all, configuration: with it a run has begun."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json(ENVIRONMENT_FILE, environment)
+        digest = hashlib.sha256(config_yaml.encode("utf-8")).hexdigest()
+        self.write_json(ENVIRONMENT_FILE, {**environment, "config_sha256": digest})
         write_text(self.path / CONFIG_FILE, config_yaml)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return the content of ``env.json``; nothing where it is missing or damaged."""
+        with suppress(OSError, ValueError):
+            document = json.loads((self.path / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+            if isinstance(document, dict):
+                return document
+        return {}
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one line to ``log.jsonl`` and its numbers to TensorBoard."""
@@ -140,20 +134,3 @@ class RunDirectory:
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all; numbers that are not finite are refused."""
         write_text(self.path / name, json.dumps(document, indent=2, allow_nan=False) + "\n")
-
-
-def describe_environment(script: str, device: str) -> dict[str, Any]:
-    """Return what a reader needs to repeat a run: command, versions, machine."""
-    versions = {name: metadata.version(name) for name in PACKAGES}
-    gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    return {
-        "script": script,
-        "arguments": sys.argv[1:],
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device,
-        "gpu": gpu,
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-    }

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments import continuation, scoring, training
 from experiments.commands import train_command
 from experiments.kinds import OFF_THE_SHELF
 from utils.checkpoints import check_checkpoint
+from utils.engine import compute_logits
 from utils.errors import ConfigError, DataError, InterruptedRunError
 from utils.run_directory import RunDirectory
 
@@ -59,7 +61,7 @@ def killed_run(pair_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "save", last_act)
-        patch.setattr(continuation.time, "monotonic", lambda: next(seconds))
+        patch.setattr(time, "monotonic", lambda: next(seconds))
         with pytest.raises(Killed):
             train(pair_tree, tmp_path / "run", "--run.checkpoint_minutes", "1")
     return tmp_path / "run"
@@ -72,6 +74,7 @@ def test_a_checkpoint_by_the_clock_lies_in_mid_epoch_and_continues(
     assert (place["epoch"], place["step"], place["step_in_epoch"]) == (0, 2, 2)
     train(pair_tree, killed_run, *RESUME)
     assert "after optimiser step 2 (0 epochs completed)" in capsys.readouterr().out
+    assert [part["step"] for part in json.loads((killed_run / "env.json").read_text())["parts"]] == [0, 2]
     assert contents(killed_run) == contents(straight)
     assert not (killed_run / "checkpoint_previous").exists()
     assert not [path for path in killed_run.rglob("*") if path.name.startswith(".")]
@@ -82,7 +85,7 @@ def test_a_signal_while_scoring_is_not_waited_out(
     straight: Path, pair_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
     """Scored are: validation after epoch 1 and after epoch 2, test, validation."""
-    calls, original = 0, scoring.compute_logits
+    calls, original = 0, compute_logits
 
     def signalled(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # passed on as they are
         nonlocal calls
