@@ -62,7 +62,7 @@ def test_a_photo_that_the_loader_cannot_read(
     run, others = tmp_path / "run", set(multiprocessing.active_children())
     broken, data = break_a_photo(tree)
     with pytest.raises(DataError) as caught:
-        train_command(OFF_THE_SHELF, arguments(tree, run, "--data.workers", str(workers)))
+        train_command(OFF_THE_SHELF, arguments(tree, run, "--data.workers", str(workers), "--data.prefetch", "2"))
     text = str(caught.value)
     advice = rf"Continue with the same command and --run\.dir {run} --run\.resume auto"
     message = rf"{broken} cannot be decoded \([^/]+\); restore the file, or make the pair again\. {advice}"
