@@ -6,11 +6,12 @@ torchrun --nproc_per_node 4 preprocess_foodseg103.py --src FoodSeg103 --dst data
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import NoReturn
 
-from datasets.check import check
 from datasets.cutouts import FORMATS
+from datasets.doctor.check import check
 from datasets.preprocess import PreprocessOptions, preprocess
 from datasets.shards import choose_shard
 from datasets.tree import LAYOUTS
@@ -49,8 +50,9 @@ def _parser() -> _Parser:
     add(
         "--workers", type=int, metavar="N", help="worker processes (default: all cores, shared with other local shards)"
     )
+    add("--max_megapixels", type=float, default=180.0, metavar="M", help="refuse larger pictures (default: 180)")
     add("--append", action="store_true", help="add the archive's pairs and classes to the tree at --dst")
-    add("--check", action="store_true", help="only look for problems, in the archive, the tree or both")
+    add("--check", action="store_true", help="only look for problems in archive, tree or both (docs/doctor.md)")
     return parser
 
 
@@ -70,8 +72,9 @@ def main(arguments: list[str]) -> None:
     only_check, shard = options.pop("check"), options.pop("shard")
     if only_check and shard is not None:
         raise ConfigError("--check looks at all photos in one process; leave --shard out")
-    run = check if only_check else preprocess
-    run(PreprocessOptions(**options, shard=None if only_check else choose_shard(shard, os.environ)))
+    if only_check:
+        sys.exit(check(PreprocessOptions(**options)))
+    preprocess(PreprocessOptions(**options, shard=choose_shard(shard, os.environ)))
 
 
 if __name__ == "__main__":

@@ -6,41 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.classes import ClassMap
-from datasets.manifest import ManifestRow
+from datasets.doctor.counts import PhotoOf, shared_groups, shared_photos
+from datasets.doctor.findings import condensed
+from datasets.manifest import MANIFEST_FILE, ManifestRow
 from datasets.tree import TreeRecord
 
 
 def summarise(rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord) -> list[str]:
-    """Return the summary of a tree, a few lines per split, ending with photos that occur in several splits."""
+    """Return the summary of a tree, a few lines per split, ending with photos and groups that several splits share."""
     lines: list[str] = []
     for split in sorted({split for archive in record.archives for split in archive.photos}):
         lines += _split_lines(split, [row for row in rows if row.split == split], classes, record)
     lines += [f"note: {path}: the EXIF block cannot be read; taken as upright" for path in _damaged(record)]
-    return lines + [f"note: {line}" for line in shared_photos(rows) + shared_groups(rows)]
+    photos = (PhotoOf(row.split, f"{row.split}/{row.photo}", row.photo_sha256) for row in rows)
+    found = shared_photos(photos, MANIFEST_FILE) + shared_groups(
+        ((row.split, row.group) for row in rows), MANIFEST_FILE
+    )
+    return lines + [str(one) for one in condensed(found)]
 
 
 def _damaged(record: TreeRecord) -> list[str]:
     return [path for archive in record.archives for path in archive.damaged_exif]
-
-
-def shared_photos(rows: Sequence[ManifestRow]) -> list[str]:
-    """Return a line for each photo (by content) that occurs in more than one split."""
-    first: dict[str, ManifestRow] = {}
-    found: dict[str, None] = {}
-    for row in rows:
-        other = first.setdefault(row.photo_sha256, row)
-        if other.split != row.split:
-            found[f"{other.photo} and {row.photo} are the same photo in two splits; remove one of them"] = None
-    return list(found)
-
-
-def shared_groups(rows: Sequence[ManifestRow]) -> list[str]:
-    """Return a line where groups have rows in more than one split."""
-    splits: dict[str, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row.group, set()).add(row.split)
-    shared = sorted(group for group, found in splits.items() if len(found) > 1)
-    return [f"{len(shared)} groups have pairs in more than one split, the first is {shared[0]}"] if shared else []
 
 
 def _split_lines(split: str, rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord) -> list[str]:

@@ -1,0 +1,1 @@
+"""What is wrong or unusual with archives and trees of pairs: findings with a code, a severity and a fix. No torch."""

@@ -1,0 +1,151 @@
+"""Findings that names, hashes and numbers give: photos and groups in several splits, classes and their pairs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets.doctor.findings import Finding, finding, some
+from datasets.doctor.near_duplicates import MarkedPhoto, near_duplicates
+
+TRAIN_SPLIT = "train"
+FEW_TEST_PAIRS = 5
+# An 8×8 patch, a quarter of the smallest patch of a ViT-B/16; 26 of FoodSeg103's 26,016 pairs are smaller.
+TINY_PIXELS = 64
+MODEL_SIDE = 224
+
+
+class PhotoOf(NamedTuple):
+    """A photo: its split, its path for the user, and the SHA-256 of its file."""
+
+    split: str
+    path: str
+    sha256: str
+
+
+def shared_photos(photos: Iterable[PhotoOf], where: str | Path) -> list[Finding]:
+    """Return an error for each photo (by content) that occurs in more than one split."""
+    first: dict[str, PhotoOf] = {}
+    found: dict[Finding, None] = {}
+    for photo in photos:
+        other = first.setdefault(photo.sha256, photo)
+        if other.split != photo.split:
+            place = f"{where}/{other.path} and {photo.path}"
+            found[finding("same-photo", place, "are the same photo in two splits", "remove one of them")] = None
+    return list(found)
+
+
+def shared_groups(groups: Iterable[tuple[str, str]], where: str | Path) -> list[Finding]:
+    """Return a warning where groups have photos in more than one split; ``groups`` are (split, group)."""
+    splits: dict[str, set[str]] = {}
+    for split, group in groups:
+        splits.setdefault(group, set()).add(split)
+    shared = sorted(group for group, found in splits.items() if len(found) > 1)
+    if not shared:
+        return []
+    what = (
+        f"{len(shared):,} group{'s have' if len(shared) > 1 else ' has'} photos in more than one split: {some(shared)}"
+    )
+    fix = "move the photos of a group into one split, or scores are too good"
+    return [finding("shared-group", where, what, fix, places=shared)]
+
+
+def alike_photos(photos: Sequence[MarkedPhoto], bits: int, where: str | Path) -> list[Finding]:
+    """Return a warning for each two photos of different splits that look the same within ``bits``."""
+    return [
+        finding(
+            "near-duplicate",
+            f"{where}/{pair.one.path} and {pair.other.path}",
+            f"look the same ({pair.bits} of 64 bits differ)",
+            "look at both; keep a scene in one split, or scores are too good",
+        )
+        for pair in near_duplicates(photos, bits)
+    ]
+
+
+def class_support(counts: Mapping[str, Mapping[str, int]], names: Sequence[str], where: str | Path) -> list[Finding]:
+    """Return what the numbers of pairs tell.
+
+    Args:
+        counts: pairs by split and class name; splits other than train are tested on.
+        names: all classes.
+        where: they are.
+    """
+    found = [_least_and_most(split, of, names, where) for split, of in sorted(counts.items()) if any(of.values())]
+    tests = [of for split, of in counts.items() if split != TRAIN_SPLIT]
+    tested: Counter[str] = sum((Counter(of) for of in tests), Counter())
+    if TRAIN_SPLIT in counts:
+        found += _untrained(counts[TRAIN_SPLIT], tested, names, where)
+        if tests:
+            trained = [name for name in names if counts[TRAIN_SPLIT].get(name) and not tested[name]]
+            found += _listed("untested-class", trained, "trained on and never tested", where)
+    few = [f"{name} ({tested[name]})" for name in names if 0 < tested[name] < FEW_TEST_PAIRS]
+    return found + _listed("few-pairs", few, f"tested with fewer than {FEW_TEST_PAIRS} pairs", where)
+
+
+def _least_and_most(split: str, counts: Mapping[str, int], names: Sequence[str], where: str | Path) -> Finding:
+    present = [name for name in names if counts.get(name)]
+    least, most = min(present, key=lambda name: counts[name]), max(present, key=lambda name: counts[name])
+    what = f"{split} has {sum(counts.values()):,} pairs of {len(present)} of {len(names)} classes"
+    what += f": least {counts[least]:,} ({least}), most {counts[most]:,} ({most})"
+    return finding("class-support", where, what)
+
+
+def _untrained(
+    trained: Mapping[str, int], tested: Mapping[str, int], names: Sequence[str], where: str | Path
+) -> list[Finding]:
+    fix = f"add photos to {TRAIN_SPLIT}, take it out of the class file, or leave it out with data.exclude"
+    return [
+        finding(
+            "untrained-class",
+            f"{where}, class '{name}'",
+            f"has no pair in {TRAIN_SPLIT}" + (f", but {tested[name]:,} to test" * bool(tested[name])),
+            fix,
+        )
+        for name in names
+        if not trained.get(name)
+    ]
+
+
+def _listed(code: str, names: Sequence[str], what: str, where: str | Path) -> list[Finding]:
+    if not names:
+        return []
+    several = "classes are" if len(names) > 1 else "class is"
+    fix = "add photos to test; a score of so few says little, and macro-F1 counts every class alike"
+    return [finding(code, where, f"{len(names)} {several} {what}: {some(names)}", fix, places=names)]
+
+
+def tiny_rois(places: Sequence[str], where: str | Path) -> list[Finding]:
+    """Return a warning of the pairs whose roi has too few pixels at the size that a model sees."""
+    if not places:
+        return []
+    what = f"{len(places):,} pairs have a roi of fewer than {TINY_PIXELS} pixels at {MODEL_SIDE}: {some(places)}"
+    fix = "mend stray pixels of the masks, or leave small classes out with --min_area (data.archive.min_area)"
+    return [finding("tiny-roi", where, what, fix, places=places)]
+
+
+def whole_rois(places: Sequence[str], where: str | Path) -> list[Finding]:
+    """Return a warning of the pairs whose roi is the whole photo."""
+    if not places:
+        return []
+    what = f"{len(places):,} pairs cover the whole photo, so that their extra-roi is black: {some(places)}"
+    return [finding("whole-image-mask", where, what, "mend the masks, or remove the photos", places=places)]
+
+
+def empty_masks(places: Sequence[str], where: str | Path) -> list[Finding]:
+    """Return a warning of the photos of which no class is marked."""
+    if not places:
+        return []
+    what = f"{len(places):,} masks mark no class, so that their photos make no pair: {some(places)}"
+    return [finding("empty-mask", where, what, "draw the masks, or remove the photos", places=places)]
+
+
+def pixels_at_model(area: float, width: int, height: int) -> float:
+    """Return how many pixels a roi has once the longer side of its picture is at most ``MODEL_SIDE``.
+
+    Args:
+        area: roi pixels of a picture of ``width`` × ``height`` pixels.
+        width: of the picture.
+        height: of the picture.
+    """
+    return area * min(1.0, MODEL_SIDE / max(width, height, 1)) ** 2
