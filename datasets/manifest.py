@@ -127,7 +127,8 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
                     )
                 if order is not None:
                     cells = list(order(cells))
-                if not all_safe((cells[0], cells[1], cells[2], cells[4])):
+                split, name, stem, _, photo = cells[:5]
+                if "/" in split or "/" in stem or not all_safe((split, name, stem, photo)):
                     _check_names(path, reader.line_num, cells)
                 yield reader.line_num, cells
     except FileNotFoundError:

@@ -8,7 +8,7 @@ import yaml
 
 from utils.errors import ConfigError, UserError, nearest
 
-LARGEST_FILE = 4 * 1024 * 1024
+LARGEST_FILE = 1024 * 1024
 DEEPEST = 32
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 
@@ -120,7 +120,7 @@ def read_yaml(path: Path, what: str = "configuration file", error: type[UserErro
         error: what is raised.
 
     Raises:
-        UserError: of the kind given, where it is absent, no UTF-8 text, larger than 4 MiB, or not plain YAML.
+        UserError: of the kind given, where it is absent, no UTF-8 text, larger than 1 MiB, or not plain YAML.
     """
     try:
         with path.open("rb") as file:

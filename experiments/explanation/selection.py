@@ -13,6 +13,7 @@ from experiments.explanation.options import ExplainOptions
 from experiments.loading import loader_for
 from experiments.runs import RunRecord
 from experiments.statistics import mcnemar
+from utils.arrays import read_arrays
 from utils.devices import make_accelerator
 from utils.engine import compute_logits
 from utils.errors import ConfigError, DataError, nearest
@@ -50,8 +51,7 @@ def logits_of(record: RunRecord, index: PairIndex, options: ExplainOptions) -> N
     if index.source_digest is not None and record.metrics.get("fingerprint", {}).get("test") == index.fingerprint():
         file = record.path / LOGITS_FILE
         if file.is_file():
-            with np.load(file) as arrays:
-                recorded: NDArray[np.float32] = arrays["test"]
+            recorded: NDArray[np.float32] = read_arrays(file, ("test",))["test"]
             if recorded.shape == (len(index), len(record.classes)):
                 return recorded[:, record.columns(index)]
     accelerator = make_accelerator(TrainConfig(device=options.device))

@@ -15,6 +15,7 @@ from experiments.paper.grid import PlannedRun
 from experiments.paper.jobs import run_folder
 from experiments.paper.published import IDENTITY, Published
 from experiments.runs import RunRecord, read_runs
+from utils.arrays import read_arrays
 from utils.errors import DataError
 from utils.metrics import predicted_classes
 from utils.run_directory import LOGITS_FILE, METRICS_FILE, RunDirectory
@@ -90,8 +91,8 @@ def load_finished(
 def _load(
     run: PlannedRun, seed: int, record: RunRecord, published: Published, conditions: set[str], resamples: int
 ) -> Finished:
-    with np.load(record.path / LOGITS_FILE) as arrays:
-        label, group, logits, ambiguous = (arrays[key] for key in ("test_label", "test_group", "test", "ambiguous"))
+    arrays = read_arrays(record.path / LOGITS_FILE, ("test_label", "test_group", "test", "ambiguous"))
+    label, group, logits, ambiguous = arrays.values()
     foods: dict[str, int | None] = {}
     for food in published.data["class_counts"]:
         name = published.find_class(food, record.classes)
