@@ -1,5 +1,6 @@
 """What a device is asked to do, and what is refused."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,8 +8,15 @@ import pytest
 import timm.optim
 import torch
 from torch import nn
+from torch.nn import functional
 
-from utils.devices import make_accelerator, resolve_device, resolve_precision, resolve_tf32
+from utils.devices import (
+    make_accelerator,
+    resolve_device,
+    resolve_precision,
+    resolve_tf32,
+    without_deterministic_algorithm,
+)
 from utils.errors import ConfigError
 from utils.optimisers import FUSED, make_optimizer, resolve_fused
 from utils.sections import TrainConfig
@@ -117,3 +125,23 @@ def parameters_after(steps: int, name: str, fused: bool) -> list[Any]:
 def test_a_fused_step_is_the_same_step(name: str) -> None:
     assert name in timm.optim.list_optimizers()
     torch.testing.assert_close(parameters_after(4, name, True), parameters_after(4, name, False), rtol=1e-5, atol=1e-6)
+
+
+def unpooled() -> torch.Tensor:
+    """An operation that torch has in no deterministic form."""
+    values, places = functional.max_pool2d(torch.ones(1, 1, 4, 4), 2, return_indices=True)
+    return functional.max_unpool2d(values, places, 2)
+
+
+def test_deterministic_algorithms_are_asked_for_and_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    make_accelerator(TrainConfig(device="cpu", deterministic=True))
+    try:
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        message = r"^train\.deterministic is true, but torch has no deterministic max_unpooling2d\w* on this device"
+        with pytest.raises(ConfigError, match=message), without_deterministic_algorithm():
+            unpooled()
+    finally:
+        make_accelerator(TrainConfig(device="cpu"))
+    with without_deterministic_algorithm():
+        assert unpooled().shape == (1, 1, 4, 4)
