@@ -28,6 +28,7 @@ OPTIONS = [
 ]
 PLAIN = ["--train.ema_decay", "null", "--data.validation_fraction", "0", "--eval.selection", "last"]
 RESUME = ["--run.resume", "auto"]
+README = Path(__file__).parents[2] / "README.md"
 
 
 class Killed(BaseException):
@@ -195,3 +196,12 @@ def test_a_start_that_fails_leaves_no_folder(pair_tree: Path, tmp_path: Path, mo
     with pytest.raises(OSError, match="No space"):
         train(pair_tree, tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_states_which_keys_may_differ() -> None:
+    text = README.read_text(encoding="utf-8")
+    missing = [
+        key for key in continuation.HARMLESS if f"`{key}`" not in text and not key.endswith("grad_checkpointing")
+    ]
+    assert not missing
+    assert "each backbone's `grad_checkpointing`" in text
