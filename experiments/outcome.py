@@ -18,8 +18,11 @@ from experiments.statistics import scores_with_intervals
 from utils.checkpoints import WEIGHTS_FILE, save_weights
 from utils.files import write_atomic, write_text
 from utils.metrics import per_class_table, scores
+from utils.provenance import describe_files
 from utils.run_directory import LOGITS_FILE, METRICS_FILE, RunDirectory
 
+PREDICTIONS_FILE = "predictions.csv"
+PER_CLASS_FILE = "per_class.csv"
 TOP = 5
 
 
@@ -47,23 +50,23 @@ def write_outcome(
     save_weights(setup.scored_model.state_dict(), run.path / WEIGHTS_FILE)
     names = test.classes.names
     predicted = test_logits.argmax(axis=1)
-    write_text(run.path / "predictions.csv", predictions_csv(test, test_logits))
+    write_text(run.path / PREDICTIONS_FILE, predictions_csv(test, test_logits))
     arrays = {"test": test_logits, "test_label": test.label, "test_group": test.group}
     arrays["ambiguous"] = np.array(test.classes.ambiguous_indices, dtype=np.int64)
     if validation is not None and validation_logits is not None:
         arrays |= {"validation": validation_logits, "validation_label": validation.label}
         arrays["validation_group"] = validation.group
     write_atomic(run.path / LOGITS_FILE, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
-    save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / "per_class.csv")
+    save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / PER_CLASS_FILE)
     save_curves(progress.rows, run.path / "curves.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")
     run.write_json("timing.json", timing)
     epoch = progress.best_epoch if config.eval.selection == "best" else progress.epoch
+    selected = next(row for row in progress.rows if row["epoch"] == epoch)
     metrics: dict[str, Any] = {
         "model": kind.name,
         "test": test_scores,
-        "train": next(row["train"] for row in progress.rows if row["epoch"] == epoch)
-        | {"n_pairs": len(setup.splits.train)},
+        "train": selected["train"] | {"n_pairs": len(setup.splits.train)},
         "selection": config.eval.selection,
         "selected_epoch": epoch,
         "selected_on": "validation macro_f1" if config.eval.selection == "best" else "nothing, it is the last epoch",
@@ -72,6 +75,11 @@ def write_outcome(
         "parameters": setup.model.parameter_counts(),
         "classes": list(names),
         "fingerprint": setup.splits.fingerprint,
+        "data": setup.splits.summary,
+        "computed_from": {
+            "step": selected["step"],
+            "files": describe_files(run.path, (PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE)),
+        },
     }
     if validation is not None and validation_logits is not None:
         metrics["val"] = score(validation, validation_logits, config.eval.resamples)
@@ -97,13 +105,18 @@ def _prediction_header(logits: np.ndarray) -> list[str]:
 
 
 def _prediction_rows(index: PairIndex, logits: np.ndarray) -> Iterator[list[str]]:
+    cells = prediction_cells(index.label, logits, index.classes.names)
+    for row, one in enumerate(cells):
+        yield [*index.key(row), index.group_names[index.group[row]], *one]
+
+
+def prediction_cells(truth: np.ndarray, logits: np.ndarray, names: Sequence[str]) -> Iterator[list[str]]:
+    """Yield for each of N pairs its class, its prediction, and the top five with their probabilities (logits N×C)."""
     probabilities = softmax(logits.astype(np.float64), axis=1)
-    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
-    names = index.classes.names
-    for row in range(len(index)):
-        best = [cell for k in top[row] for cell in (names[k], f"{probabilities[row, k]:.6f}")]
-        truth = names[index.label[row]]
-        yield [*index.key(row), index.group_names[index.group[row]], truth, names[top[row, 0]], *best]
+    top = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+    for row, ranked in enumerate(top):
+        best = [cell for k in ranked for cell in (names[k], f"{probabilities[row, k]:.6f}")]
+        yield [names[truth[row]], names[ranked[0]], *best]
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -57,8 +57,10 @@ class RunRecord:
         return [self.classes.index(name) for name in index.classes.names]
 
 
-def find_runs(folders: Sequence[str | Path]) -> list[Path]:
+def find_runs(folders: Sequence[str | Path], option: str = "--run ") -> list[Path]:
     """Return the folders of runs, a folder of seeds (``--train.seeds``) replaced by its runs.
+
+    ``option`` is what stands before a folder on the command line.
 
     Raises:
         ConfigError: a folder is not there, named twice, or not that of a run.
@@ -69,18 +71,18 @@ def find_runs(folders: Sequence[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            raise ConfigError(f"--run {folder} does not exist{nearest(folder.name, siblings)}")
+            raise ConfigError(f"{option}{folder} does not exist{nearest(folder.name, siblings)}")
         seeds = sorted(folder.glob("seed*"), key=lambda path: (len(path.name), path.name))
         seeds = [path for path in seeds if (path / CONFIG_FILE).is_file()]
         if not seeds and not (folder / CONFIG_FILE).is_file():
             raise ConfigError(
-                f"--run {folder} is not the folder of a run: it holds no {CONFIG_FILE}; name the run.dir of a train "
+                f"{option}{folder} is not the folder of a run: it holds no {CONFIG_FILE}; name the run.dir of a train "
                 f"script"
             )
         found += seeds or [folder]
     doubled = [str(path) for path in found if sum(path.resolve() == other.resolve() for other in found) > 1]
     if doubled:
-        raise ConfigError(f"--run names {doubled[0]} twice; name each run once")
+        raise ConfigError(f"{option or 'the command '}names {doubled[0]} twice; name each run once")
     return found
 
 

@@ -132,6 +132,7 @@ def _document(plan: Plan, accelerator: Accelerator, results: Mapping[str, RunRes
     return {
         "suite": plan.suite.name,
         "suite_file": None if plan.suite_file is None else str(plan.suite_file),
+        "suite_sha256": None if plan.suite_file is None else sha256(plan.suite_file),
         "conditions": [condition.name for condition in plan.suite.conditions],
         "letterbox": plan.suite.letterbox,
         "data_root": str(index.root),
@@ -142,6 +143,7 @@ def _document(plan: Plan, accelerator: Accelerator, results: Mapping[str, RunRes
         "classes": list(index.classes.names),
         "ambiguous": list(index.classes.ambiguous),
         "fingerprint": index.fingerprint(),
+        "data": index.summary(),
         "resamples": plan.resamples,
         "side": _common_sides(list(runs.values())),
         "runs": runs,

@@ -18,10 +18,13 @@ from experiments.outcome import seeded_predictions_csv
 from experiments.robustness.run import SuiteOutcome, run_suite
 from experiments.robustness.suite import IDENTITY, Condition
 from experiments.runs import RunRecord
+from utils.arrays import read_arrays
 from utils.batch import ViewSpec
+from utils.checkpoints import WEIGHTS_FILE
 from utils.files import write_text
 from utils.metrics import SCORE_NAMES, predicted_classes
-from utils.run_directory import LOGITS_FILE
+from utils.provenance import describe_files
+from utils.run_directory import CONFIG_FILE, LOGITS_FILE
 
 _SAME_SCORE = 0.003  # in top-1: other precision may tip a few pairs
 
@@ -86,6 +89,7 @@ def write_run(
     )
     entry = {
         "path": str(record.path),
+        "computed_from": describe_files(record.path, (WEIGHTS_FILE, CONFIG_FILE)),
         "model": record.kind.name,
         "series": record.series,
         "seed": record.config.train.seed,
@@ -156,10 +160,10 @@ def validation_logits(record: RunRecord, index: PairIndex) -> tuple[NDArray[Any]
     path = record.path / LOGITS_FILE
     if not path.is_file():
         return None
-    with np.load(path) as arrays:
-        if "validation" not in arrays:
-            return None
-        logits, label = arrays["validation"], arrays["validation_label"]
+    arrays = read_arrays(path, ("validation", "validation_label"), optional=True)
+    if len(arrays) < 2:
+        return None
+    logits, label = arrays["validation"], arrays["validation_label"]
     columns = record.columns(index)
     place = np.full(len(record.classes), -1)
     place[columns] = np.arange(len(columns))

@@ -1,0 +1,1 @@
+"""Whether the numbers of a finished run follow from its files and its model."""

@@ -1,0 +1,78 @@
+"""What a comparison found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SHOWN = 3  # differences told of one kind
+
+
+@dataclass
+class Check:
+    """One comparison of recorded numbers with those computed again.
+
+    Attributes:
+        name: what is compared, such as ``predictions.csv``.
+        said: what was compared, for the case that all agrees.
+        differences: one line each, with both values; nothing where all agrees.
+        done: false where there was nothing to compare; ``said`` tells why.
+    """
+
+    name: str
+    said: str
+    differences: list[str] = field(default_factory=list)
+    done: bool = True
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+    def lines(self) -> list[str]:
+        """Return what to print."""
+        if self.agrees:
+            mark = "ok" if self.done else "--"
+            return [f"  {mark}  {self.name}: {self.said}"]
+        return [f"  NO  {self.name}: {line}" for line in self.differences]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "name": self.name,
+            "agrees": self.agrees if self.done else None,
+            "said": self.said,
+            "differences": self.differences,
+        }
+
+
+def shortened(lines: Sequence[str], what: str) -> list[str]:
+    """Return the first differences of a kind, and how many there are in all."""
+    if len(lines) <= SHOWN:
+        return list(lines)
+    return [*lines[:SHOWN], f"and {len(lines) - SHOWN} more {what}"]
+
+
+def score_differences(
+    recorded: Mapping[str, Any], computed: Mapping[str, Any], source: str, where: str = "test"
+) -> list[str]:
+    """Return the scores of ``metrics.json`` that differ from those computed by more than rounding."""
+    return [
+        f"{where} {name} is {_text(recorded.get(name))} in metrics.json, but {_text(value)} from {source}"
+        for name, value in computed.items()
+        if not alike(recorded.get(name), value)
+    ]
+
+
+def alike(one: object, other: object) -> bool:
+    """Return whether two recorded values are the same but for the rounding of another order of sums."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return abs(one - other) <= 1e-9
+    return one == other
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_text, value)) + "]"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

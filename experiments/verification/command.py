@@ -1,0 +1,109 @@
+"""What ``verify.py`` does: runs in, a verdict on each out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.runs import find_runs, read_runs
+from experiments.verification.checks import Check
+from experiments.verification.recomputed import check_recomputed
+from experiments.verification.recorded import check_recorded, read_recorded
+from experiments.verification.seeds import check_seeds
+from utils.checkpoints import WEIGHTS_FILE
+from utils.config import load_yaml
+from utils.errors import ConfigError, DataError
+from utils.files import write_text
+from utils.processes import refuse_several
+from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """Options of ``verify.py``.
+
+    Attributes:
+        runs: folders of finished runs; a folder of seeds stands for all its runs and for its means.
+        root: pairs or archive to read; None takes what each run was trained on.
+        scores_only: leave the model and the pairs alone.
+        json: file for what was found; None writes none.
+    """
+
+    runs: list[Path]
+    root: Path | None = None
+    scores_only: bool = False
+    json: Path | None = None
+
+
+def verify(options: VerifyOptions) -> bool:
+    """Compare what runs recorded with what follows from their files and models; print a verdict on each.
+
+    Returns:
+        Whether all agrees.
+
+    Raises:
+        ConfigError: a folder is not that of a run; an option, device or precision cannot be used.
+        DataError: a run is unfinished; the pairs cannot be read, or are of other classes.
+    """
+    refuse_several("verify.py")
+    if options.scores_only and options.root is not None:
+        raise ConfigError("--root names pairs, which --scores_only leaves alone; leave one of the two out")
+    paths = find_runs(options.runs, option="")
+    metrics = [_metrics_of(path) for path in paths]  # before anything is computed
+    verdicts = {}
+    for path, recorded in zip(paths, metrics, strict=True):
+        verdicts[str(path)] = _verify_run(options, path, recorded)
+        _tell(path, verdicts[str(path)])
+    for folder in options.runs:
+        if folder not in paths and (folder / METRICS_FILE).is_file():
+            verdicts[str(folder)] = [check_seeds(folder)]
+            _tell(folder, verdicts[str(folder)])
+    right = sum(_agree(checks) for checks in verdicts.values())
+    print(f"{right} of {len(verdicts)} agree")
+    if options.json is not None:
+        write_text(options.json, json.dumps(_document(verdicts), indent=2, ensure_ascii=False) + "\n")
+    return right == len(verdicts)
+
+
+def _metrics_of(path: Path) -> dict[str, Any]:
+    run = RunDirectory(path)
+    if not run.finished:
+        read_runs([path])  # says what to do
+    metrics = run.read_metrics()
+    absent = [key for key in ("model", "classes", "selected_epoch", "test") if key not in metrics]
+    if absent:
+        raise DataError(f"{path / METRICS_FILE} is damaged: it has no {', '.join(absent)}; train again")
+    return metrics
+
+
+def _verify_run(options: VerifyOptions, path: Path, metrics: dict[str, Any]) -> list[Check]:
+    resamples = load_yaml(path / CONFIG_FILE).get("eval", {}).get("resamples", 2000)
+    run = read_recorded(path, metrics, int(resamples))
+    checks = check_recorded(run)
+    if options.scores_only:
+        return checks
+    if not (path / WEIGHTS_FILE).is_file():
+        return [*checks, Check("model", f"{WEIGHTS_FILE} is not there; nothing was computed", done=False)]
+    try:
+        (record,) = read_runs([path])
+    except DataError as error:  # damaged weights are a finding
+        return [*checks, Check("model", "", [str(error)])]
+    return checks + check_recomputed(run, record, options.root)
+
+
+def _tell(path: Path, checks: Sequence[Check]) -> None:
+    print(f"{path} {'agrees' if _agree(checks) else 'DISAGREES'}")
+    print("\n".join(line for check in checks for line in check.lines()), flush=True)
+
+
+def _agree(checks: Sequence[Check]) -> bool:
+    return all(check.agrees for check in checks)
+
+
+def _document(verdicts: Mapping[str, Sequence[Check]]) -> dict[str, Any]:
+    runs = {
+        path: {"agrees": _agree(checks), "checks": [check.as_json() for check in checks]}
+        for path, checks in verdicts.items()
+    }
+    return {"agrees": all(run["agrees"] for run in runs.values()), "runs": runs}

@@ -1,0 +1,200 @@
+"""Runs verified: untouched ones agree, and every kind of tampering is told in words."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.verification.checks import alike
+from experiments.verification.command import VerifyOptions, verify
+from utils.errors import ConfigError, DataError
+from verify import main
+
+Tamper = Callable[[Path], None]
+
+
+@pytest.fixture
+def run(tiny_runs: Path, tmp_path: Path) -> Path:
+    """A copy of a run with a validation split."""
+    return Path(shutil.copytree(tiny_runs / "roi", tmp_path / "run"))
+
+
+def edit(path: Path, *keys: str, value: object) -> None:
+    document = place = json.loads(path.read_text())
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(document))
+
+
+def edit_line(path: Path, number: int, column: int, text: str) -> None:
+    """Change one cell of a CSV file; lines are counted from 1."""
+    lines = path.read_text().splitlines()
+    cells = lines[number - 1].split(",")
+    cells[column] = text
+    lines[number - 1] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def other_class(run: Path) -> str:
+    predicted = (run / "predictions.csv").read_text().splitlines()[1].split(",")[5]
+    return next(name for name in ("tomato", "spinach", "blueberry") if name != predicted)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def other_logits(run: Path) -> None:
+    with np.load(run / "logits.npz") as stored:
+        arrays = dict(stored)
+    arrays["validation"] = -arrays["validation"]
+    np.savez_compressed(run / "logits.npz", **arrays)
+
+
+def test_untouched_runs_agree_bit_for_bit(tiny_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "found.json"
+    assert verify(VerifyOptions(runs=[tiny_runs / "both", tiny_runs / "roi"], json=found))
+    said = capsys.readouterr().out
+    assert said.count("ok  model: gives the recorded logits bit for bit") == 3
+    assert "ok  seeds: means and intervals follow from the 2 runs" in said
+    assert "  NO  " not in said
+    assert said.endswith("4 of 4 agree\n")
+    document = json.loads(found.read_text())
+    assert document["agrees"] is True
+    assert {Path(path).name for path in document["runs"]} == {"seed0", "seed1", "roi", "both"}
+
+
+@pytest.mark.parametrize(
+    ("tamper", "told"),
+    [
+        (
+            lambda run: edit(run / "metrics.json", "test", "top1", value=0.45),
+            [
+                "predictions.csv: test top1 is 0.45 in metrics.json, but 0.4 from predictions.csv",
+                "logits.npz: test top1 is 0.45 in metrics.json, but 0.4 from logits.npz",
+            ],
+        ),
+        (
+            lambda run: edit(run / "metrics.json", "val", "macro_f1_ci", value=[0.1, 0.9]),
+            ["logits.npz: val macro_f1_ci is [0.1, 0.9] in metrics.json, but ["],
+        ),
+        (
+            lambda run: edit(run / "metrics.json", "train", "loss", value=0.001),
+            ["log.jsonl: loss is", "and metrics.json says 0.001"],
+        ),
+        (
+            lambda run: edit_line(run / "predictions.csv", 2, 5, other_class(run)),
+            [
+                "predictions.csv is not the file that metrics.json was computed from (SHA-256",
+                "line 2: prediction is",
+                "per_class.csv: ",
+            ],
+        ),
+        (
+            lambda run: edit_line(run / "predictions.csv", 3, 7, "0.999999"),
+            ["line 3: top1_probability is 0.999999, and logits.npz gives 0."],
+        ),
+        (lambda run: edit_line(run / "predictions.csv", 4, 3, "a,b"), ["line 4 has another number of cells"]),
+        (
+            lambda run: edit_line(run / "per_class.csv", 2, 6, "0.987654"),
+            ["tomato: f1 is 0.987654, and predictions.csv"],
+        ),
+        (
+            lambda run: (run / "config.yaml").write_text((run / "config.yaml").read_text() + "# note\n"),
+            ["config.yaml: was changed since the run was started"],
+        ),
+        (lambda run: cut(run / "logits.npz"), ["logits.npz cannot be read", "logits.npz is not the file"]),
+        (other_logits, ["logits.npz is not the file", "val top1 is"]),
+        (lambda run: (run / "predictions.csv").unlink(), ["predictions.csv is gone", "predictions.csv cannot be read"]),
+        (lambda run: cut(run / "model.safetensors"), ["model.safetensors is not the file"]),
+    ],
+    ids=[
+        *("metrics", "interval", "training", "prediction", "probability", "cells", "classes", "configuration"),
+        *("cut logits", "other logits", "no predictions", "cut weights"),
+    ],
+)
+def test_what_was_tampered_with_is_told(
+    run: Path, capsys: pytest.CaptureFixture[str], tamper: Tamper, told: list[str]
+) -> None:
+    tamper(run)
+    assert not verify(VerifyOptions(runs=[run], scores_only=True))
+    said = capsys.readouterr().out
+    assert f"{run} DISAGREES" in said
+    for text in told:
+        assert text in said
+    assert said.endswith("0 of 1 agree\n")
+
+
+def test_a_mean_over_seeds_that_does_not_follow_is_told(
+    tiny_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny_runs / "both", tmp_path / "both"))
+    edit(folder / "metrics.json", "test", "macro_f1", value=0.75)
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main([str(folder), "--scores_only"])
+    said = capsys.readouterr().out
+    assert "seeds: test macro_f1 is 0.75 in metrics.json, but 0." in said
+    assert said.endswith("2 of 3 agree\n")
+
+
+def test_weights_of_another_seed_are_told(tiny_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path(shutil.copytree(tiny_runs / "both" / "seed0", tmp_path / "run"))
+    shutil.copy(tiny_runs / "both" / "seed1" / "model.safetensors", run)
+    assert not verify(VerifyOptions(runs=[run]))
+    said = capsys.readouterr().out
+    assert "model.safetensors is not the file that metrics.json was computed from" in said
+    assert "NO  model: largest difference of logits" in said
+    assert "predictions.csv: its 20 lines give" in said
+
+
+def test_other_pairs_are_told_and_missing_ones_are_a_mistake(
+    run: Path, pair_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Path(shutil.copytree(pair_tree, tmp_path / "tree"))
+    lines = (tree / "manifest.csv").read_text().splitlines(keepends=True)
+    gone = next(line for line in lines if line.startswith("test,"))
+    split, name, stem = gone.split(",")[:3]
+    (tree / "manifest.csv").write_text("".join(line for line in lines if line != gone))
+    for view in ("roi", "extra-roi"):
+        (tree / split / view / name / f"{stem}.png").unlink()
+    assert not verify(VerifyOptions(runs=[run], root=tree))
+    said = capsys.readouterr().out
+    assert f"NO  pairs: test: class '{name}' had" in said
+    assert "--  model: not computed: the pairs are not those of the run" in said
+    with pytest.raises(DataError, match="absent"):
+        verify(VerifyOptions(runs=[run], root=tmp_path / "absent"))
+
+
+def test_a_run_of_an_earlier_version_is_scored_without_hashes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["computed_from"], metrics["data"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "env.json").unlink()
+    assert verify(VerifyOptions(runs=[run], scores_only=True))
+    said = capsys.readouterr().out
+    assert "--  files: metrics.json names no files" in said
+    assert "--  config.yaml: env.json holds no hash of it" in said
+
+
+def test_mistakes_in_the_command_are_one_line(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^{tmp_path / 'rum'} does not exist; did you mean 'run'"):
+        verify(VerifyOptions(runs=[tmp_path / "rum"]))
+    with pytest.raises(ConfigError, match="--scores_only leaves alone"):
+        main([str(run), "--root", str(tmp_path), "--scores_only"])
+    with pytest.raises(ConfigError, match="unknown option '--score_only'; did you mean '--scores_only'"):
+        main([str(run), "--score_only"])
+    (run / "metrics.json").unlink()
+    with pytest.raises(DataError, match="is an unfinished run"):
+        verify(VerifyOptions(runs=[run]))
+
+
+def test_numbers_are_alike_up_to_rounding() -> None:
+    assert alike([0.1 + 0.2, 1], [0.3, 1.0])
+    assert not alike(0.3, 0.300001)
+    assert not alike(0.3, None)
+    assert not alike([0.1], [0.1, 0.2])
+    assert alike(None, None)
