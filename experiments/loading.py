@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from accelerate import Accelerator
@@ -29,12 +30,12 @@ class Splits:
     validation: PairIndex | None
     test: PairIndex
 
-    @property
+    @cached_property
     def fingerprint(self) -> dict[str, str]:
         """Hashes that change when a pair is added, lost or altered."""
         return {name: index.fingerprint() for name, index in self._parts.items()}
 
-    @property
+    @cached_property
     def summary(self) -> dict[str, dict[str, Any]]:
         """What tells how pairs changed, where they did: ``PairIndex.summary`` of each split."""
         return {name: index.summary() for name, index in self._parts.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoints import BEST, FOLDERS, LAST
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError, DataError, os_error_text
 from utils.files import is_temporary, sweep, write_text
 from utils.locks import FileLock
 from utils.scalar_log import ScalarLog, append_whole
@@ -57,13 +57,16 @@ class RunDirectory:
         """Make the folder where it is missing and keep other processes out until the lock is released, or they are.
 
         Raises:
-            ConfigError: another process writes to this run; names it.
+            ConfigError: another process writes to this run, which it names; or the folder cannot be written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK_FILE)
-        if lock.take():
-            sweep(self.path)
-            return lock
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if lock.take():
+                sweep(self.path)
+                return lock
+        except OSError as error:
+            raise ConfigError(f"run.dir {self.path} cannot be written to: {os_error_text(error)}") from None
         raise ConfigError(
             f"run.dir {self.path} is being written by another run ({lock.holder()}); wait until that one ends, or "
             f"choose another --run.dir"
