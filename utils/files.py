@@ -79,6 +79,7 @@ def replace_by_link(source: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     link_or_copy(source, temporary)
     temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # where both were one file already, nothing was renamed
 
 
 def is_temporary(name: str) -> bool:

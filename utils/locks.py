@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -25,6 +26,7 @@ class FileLock:
         self.certain = False
         self._file: IO[str] | None = None
         self._shared = False
+        _locks.add(self)
 
     def take(self, *, shared: bool = False, patience: float = 0.0) -> bool:
         """Take the lock, or return false where another process has it for longer than ``patience`` seconds."""
@@ -83,6 +85,21 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+_locks: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """Close the locks that a forked process shares with its parent, which it would hold longer than that one lives."""
+    for lock in list(_locks):
+        if lock._file is not None:
+            lock._file.close()
+            lock._file, lock.certain = None, False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _same_file(file: IO[str], path: Path) -> bool:

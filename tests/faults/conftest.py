@@ -51,9 +51,12 @@ class Server:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        assert line, "the server has ended; see its own message"
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def start(
@@ -77,9 +80,8 @@ class Server:
 
     def close(self) -> None:
         """End the server."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.kill()
+        self._process.wait()
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -108,7 +110,8 @@ class Task:
         argv: the script and its options, for a folder to write.
         result: what must be the same at the end, by name.
         reference: a folder that an undisturbed process wrote.
-        events: what happened in that process, in order; see ``injected.py``.
+        events: what happened in that process in the reference's own folder, in order; see ``injected.py``.
+        elsewhere: what happened outside of it.
     """
 
     server: Server
@@ -116,12 +119,18 @@ class Task:
     result: Callable[[Path], dict[str, bytes]]
     reference: Path
     events: list[Event] = field(default_factory=list)
+    elsewhere: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        own = str(self.reference.parent)
         trace = self.reference.with_name(f"{self.reference.name}.trace")
-        ended = self.run(self.reference, {"trace": str(trace)})
+        ended = self.run(self.reference, {"folder": "", "trace": str(trace)})
         assert (ended.status, ended.err) == (0, ""), ended
-        self.events = read_trace(trace)
+        for kind, name in map(json.loads, trace.read_text().splitlines()):
+            if name.startswith(own) or not name:
+                self.events.append((kind, name.removeprefix(own)))
+            else:
+                self.elsewhere.append((kind, name))
 
     def start(self, folder: Path, fault: dict[str, Any] | None = None, *options: str) -> int:
         """Start the command; paths of events are relative to the folder's own folder."""
@@ -149,11 +158,6 @@ class Task:
         return {"kinds": sorted({kind for kind, _ in self.events}), "n": place + 1}
 
 
-def read_trace(path: Path) -> list[Event]:
-    """Return the events of a process."""
-    return [(kind, name) for kind, name in map(json.loads, path.read_text().splitlines())]
-
-
 def names(folder: Path) -> set[str]:
     """Return the names of all files; those for TensorBoard are one per start."""
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -168,11 +172,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("number", range(count))
 
 
-@pytest.fixture
-def only_in_soak(soak: bool) -> None:
-    """Leave a test to the long form."""
-    if not soak:
-        pytest.skip("only with --soak")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what the marker ``short`` does not name, of a test's ``which``, to the long form."""
+    if config.getoption("--soak"):
+        return
+    left = [item for item in items if not _is_short(item)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
+def _is_short(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("short")
+    return marker is None or (isinstance(item, pytest.Function) and item.callspec.params.get("which") in marker.args)
 
 
 @pytest.fixture(scope="session")

@@ -116,8 +116,8 @@ def arm(fault: dict[str, Any] | None) -> None:
     """Prepare this process for a fault.
 
     Args:
-        fault: see ``Events``; ``largest_file`` lets the system refuse files of more bytes, ``clock`` lets every clock
-            jump back by that many seconds after each reading.
+        fault: see ``Events``; ``largest_file`` lets the system refuse files of more bytes, ``clock`` lets the time of
+            day jump back by that many seconds at each reading.
     """
     if fault is None:
         return
@@ -126,7 +126,7 @@ def arm(fault: dict[str, Any] | None) -> None:
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault["largest_file"], fault["largest_file"]))
     if "clock" in fault:
-        _turn_back_clocks(fault["clock"])
+        _turn_back_clock(fault["clock"])
     events = Events(fault)
     if events.trace is None and not events.kinds:
         return
@@ -159,16 +159,12 @@ def _watch_torch(events: Events) -> None:
     register_module_forward_pre_hook(scoring)
 
 
-def _turn_back_clocks(seconds: float) -> None:
-    def backwards(clock: Callable[[], float]) -> Callable[[], float]:
-        readings = 0
+def _turn_back_clock(seconds: float) -> None:
+    clock, readings = time.time, 0
 
-        def read() -> float:
-            nonlocal readings
-            readings += 1
-            return clock() - seconds * readings
+    def read() -> float:
+        nonlocal readings
+        readings += 1
+        return clock() - seconds * readings
 
-        return read
-
-    for name in ("time", "monotonic", "perf_counter"):
-        setattr(time, name, backwards(getattr(time, name)))
+    time.time = read

@@ -51,13 +51,12 @@ def test_a_photo_that_becomes_unreadable_in_epoch_2(
     record_fact("fault", fault="a photo becomes unreadable in epoch 2", message=ended.err, status=2)
 
 
-@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("which", ["2", "4"])
+@pytest.mark.short("4")
 def test_a_loader_process_that_the_system_kills(
-    training: "Task", tmp_path: Path, record_fact: Callable[..., None], soak: bool, step: int
+    training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str
 ) -> None:
-    if step == 2 and not soak:
-        pytest.skip("only with --soak")
-    ended = training.run(tmp_path / "run", at_step(step, {"do": "kill worker"}), "--data.workers", "2")
+    ended = training.run(tmp_path / "run", at_step(int(which), {"do": "kill worker"}), "--data.workers", "2")
     assert ended.status == 1
     assert re.fullmatch(r"stopped: .*\n", ended.err), ended.err
     training.assert_same_end(tmp_path / "run")

@@ -47,18 +47,20 @@ def steps_lost(trace: Path, again: "Ended") -> int:
     return 0 if finished else done - (int(found[1]) if found else 0)
 
 
-@pytest.mark.parametrize("where", ["training", "scoring", "checkpoint", "log", "results"])
+@pytest.mark.parametrize("which", ["training", "scoring", "checkpoint", "log", "results"])
 @pytest.mark.points(short=1, soak=16)
-def test_training(training: "Task", tmp_path: Path, record_fact: Callable[..., None], where: str, number: int) -> None:
-    fault = kill_at(training, number, lambda event: phase(event) == where)
+@pytest.mark.short("training", "scoring", "checkpoint", "results")
+def test_training(training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str, number: int) -> None:
+    fault = kill_at(training, number, lambda event: phase(event) == which)
     trace = tmp_path / "trace"
     assert training.run(tmp_path / "run", fault | {"trace": str(trace)}).status == -9
     again = training.assert_same_end(tmp_path / "run")
     lost = steps_lost(trace, again)
     assert 0 <= lost <= 1  # a checkpoint is due at every step
-    record_fact("kill", phase=where, place=place(training, fault), steps_lost=lost)
+    record_fact("kill", phase=which, place=place(training, fault), steps_lost=lost)
 
 
+@pytest.mark.short
 @pytest.mark.points(short=1, soak=8)
 def test_training_with_a_checkpoint_per_epoch(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int
@@ -89,7 +91,7 @@ def test_preprocessing(preprocessing: "Task", tmp_path: Path, record_fact: Calla
     record_fact("kill", phase="preprocessing", place=place(preprocessing, fault))
 
 
-@pytest.mark.usefixtures("only_in_soak")
+@pytest.mark.short
 @pytest.mark.points(short=1, soak=6)
 def test_one_kill_after_the_other(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int
