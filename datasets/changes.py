@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+SUMMARY_KEYS = frozenset({"fingerprint", "pairs", "classes", "n_groups", "keys", "sizes", "sources", "groups"})
 _SHOWN = 6  # classes named of each split
 
 

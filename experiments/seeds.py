@@ -16,7 +16,7 @@ from experiments.statistics import t_interval
 from utils.config import to_yaml
 from utils.errors import InterruptedRunError, UserError
 from utils.processes import refuse_disagreement
-from utils.provenance import describe_environment
+from utils.provenance import describe_environment, describe_files
 from utils.run_directory import METRICS_FILE, RunDirectory
 from utils.watch import watched
 
@@ -72,6 +72,7 @@ def _fit_each(
     summary: dict[str, Any] = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}
     summary["test"] = _over_seeds([result["test"] for result in results])
     summary |= {key: results[0][key] for key in ("selection", "epochs", "parameters", "classes", "fingerprint")}
+    summary["computed_from"] = describe_files(folder, [f"seed{seed}/{METRICS_FILE}" for seed in seeds])
     run.write_json(METRICS_FILE, summary)
     return summary
 

@@ -1,7 +1,6 @@
 """What ``auto`` means: decided once at the start of a run, kept when it is continued, written to ``config.yaml``."""
 
 import dataclasses
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from accelerate.utils import broadcast_object_list
 from experiments.kinds import Config
 from Off_the_shelfs.compiling import resolve_compile
 from Off_the_shelfs.config import BackboneConfig
+from utils import clock
 from utils.config import load_yaml
 from utils.devices import make_accelerator, resolve_device, resolve_precision, resolve_tf32
 from utils.optimisers import resolve_fused
@@ -23,7 +23,7 @@ def start(config: Config) -> tuple[Accelerator, Config]:
     """Return the accelerator and the settled configuration with its run directory; see ``settle``."""
     config = settle(config)
     accelerator = make_accelerator(config.train)
-    names = [config.run.dir or f"runs/{datetime.now().astimezone():%Y%m%d-%H%M%S}"]
+    names = [config.run.dir or f"runs/{clock.now().astimezone():%Y%m%d-%H%M%S}"]
     folder = str(broadcast_object_list(names)[0])  # the same in every process
     return accelerator, dataclasses.replace(config, run=dataclasses.replace(config.run, dir=folder))
 

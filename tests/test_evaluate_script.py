@@ -1,6 +1,7 @@
 """evaluate.py from the command line: one true evaluation of three tiny runs, and what becomes of its folder."""
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -68,6 +69,18 @@ def test_unchanged_pairs_score_as_after_training(evaluated: tuple[Path, str]) ->
             assert scores[name] == pytest.approx(metrics["test"][name])
         assert "change" not in run["conditions"]["identity"]
         assert run["notes"] == []
+
+
+def test_results_name_what_they_were_computed_from(evaluated: tuple[Path, str], suite: Path) -> None:
+    document = results(evaluated[0])
+    assert document["suite_sha256"] == hashlib.sha256(suite.read_bytes()).hexdigest()
+    assert document["data"]["fingerprint"] == document["fingerprint"]
+    assert document["environment"].keys() >= {"script", "code", "versions", "processor", "arguments"}
+    for run in document["runs"].values():
+        assert run["computed_from"].keys() == {"model.safetensors", "config.yaml"}
+        for name, described in run["computed_from"].items():
+            content = (Path(run["path"]) / name).read_bytes()
+            assert described == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def test_every_condition_has_its_scores_changes_and_pixels(evaluated: tuple[Path, str]) -> None:

@@ -1,11 +1,12 @@
 """What ``verify.py`` does: runs in, a verdict on each out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.changes import SUMMARY_KEYS
 from experiments.runs import find_runs, read_runs
 from experiments.verification.checks import Check
 from experiments.verification.recomputed import check_recomputed
@@ -17,6 +18,9 @@ from utils.errors import ConfigError, DataError
 from utils.files import write_text
 from utils.processes import refuse_several
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory
+
+_METRICS = {"model": str, "classes": list, "selected_epoch": int, "test": dict}
+_LATER_METRICS = {"val": dict, "train": dict, "data": dict, "computed_from": dict, "fingerprint": dict}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +75,22 @@ def _metrics_of(path: Path) -> dict[str, Any]:
     if not run.finished:
         read_runs([path])  # says what to do
     metrics = run.read_metrics()
-    absent = [key for key in ("model", "classes", "selected_epoch", "test") if key not in metrics]
-    if absent:
-        raise DataError(f"{path / METRICS_FILE} is damaged: it has no {', '.join(absent)}; train again")
+    wrong = [key for key, kind in _METRICS.items() if not isinstance(metrics.get(key), kind)]
+    wrong += [key for key, kind in _LATER_METRICS.items() if not isinstance(metrics.get(key, kind()), kind)]
+    files = metrics.get("computed_from", {}).get("files", {}) if "computed_from" not in wrong else {}
+    if not isinstance(files, dict) or not all(_has(one, {"sha256", "bytes"}) for one in files.values()):
+        wrong.append("computed_from")
+    if "data" not in wrong and not all(_has(one, SUMMARY_KEYS) for one in metrics.get("data", {}).values()):
+        wrong.append("data")
+    if wrong:
+        raise DataError(
+            f"{path / METRICS_FILE} is damaged: {', '.join(wrong)} is missing or of another kind; train again"
+        )
     return metrics
+
+
+def _has(value: object, keys: Collection[str]) -> bool:
+    return isinstance(value, dict) and all(key in value for key in keys)
 
 
 def _verify_run(options: VerifyOptions, path: Path, metrics: dict[str, Any]) -> list[Check]:

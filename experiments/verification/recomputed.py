@@ -99,7 +99,8 @@ def _bits_repeat(run: Recorded, config: Config, model: Model) -> bool:
         return False
     if any(then.get(key) != now[key] for key in _ALIKE):
         return False
-    if any(then["versions"].get(name) != now["versions"][name] for name in _PACKAGES):
+    versions = then.get("versions")
+    if not isinstance(versions, dict) or any(versions.get(name) != now["versions"][name] for name in _PACKAGES):
         return False
     if any(backbone.wants_compile for backbone in model.backbones.values()):
         return False  # loaded models are not compiled
@@ -108,8 +109,8 @@ def _bits_repeat(run: Recorded, config: Config, model: Model) -> bool:
 
 def _recorded_part(run: Recorded) -> dict[str, Any]:
     """Return the machine on which the run ended."""
-    parts = run.environment.get("parts") or [{}]
-    return dict(parts[-1])
+    parts = run.environment.get("parts")
+    return parts[-1] if isinstance(parts, list) and parts and isinstance(parts[-1], dict) else {}
 
 
 def _compare(

@@ -64,7 +64,7 @@ def read_recorded(path: Path, metrics: dict[str, Any], resamples: int) -> Record
     try:
         with np.load(path / LOGITS_FILE, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        _check_arrays(arrays)
+        _check_arrays(arrays, len(metrics["classes"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         arrays, damage[LOGITS_FILE] = None, f"{LOGITS_FILE} cannot be read ({error})"
     return Recorded(path, metrics, RunDirectory(path).read_environment(), resamples, lines, arrays, damage)
@@ -237,7 +237,7 @@ def _check_log(run: Recorded) -> Check:
     check = Check("log.jsonl", f"its row of epoch {epoch} holds the training scores of metrics.json")
     try:
         rows = [row for row in RunDirectory(run.path).read_log() if row["epoch"] == epoch]
-        logged = rows[-1]["train"]
+        logged = dict(rows[-1]["train"])
     except (ValueError, LookupError, TypeError) as error:
         check.differences.append(f"has no readable row of epoch {epoch} ({type(error).__name__})")
         return check
@@ -254,10 +254,24 @@ def _ambiguous(run: Recorded) -> list[str] | None:
     return None if run.arrays is None else [run.classes[place] for place in run.arrays["ambiguous"].tolist()]
 
 
-def _check_arrays(arrays: Arrays) -> None:
-    for name in ("test", "test_label", "test_group", "ambiguous"):
+def _check_arrays(arrays: Arrays, classes: int) -> None:
+    """Raise a ``ValueError`` where arrays are missing or do not fit each other and the classes."""
+    splits = ["test", "validation"] if "validation" in arrays else ["test"]
+    for name in ["ambiguous", *(split + part for split in splits for part in ("", "_label", "_group"))]:
         if name not in arrays:
             raise ValueError(f"it holds no array '{name}'")
+    for split in splits:
+        logits, label, group = (arrays[split + part] for part in ("", "_label", "_group"))
+        if logits.ndim != 2 or logits.shape[1] != classes or not label.shape == group.shape == logits.shape[:1]:
+            raise ValueError(f"the arrays of {split} do not fit each other or the {classes} classes of metrics.json")
+        if not _are_classes(label, classes):
+            raise ValueError(f"the labels of {split} are not those of {classes} classes")
+    if not _are_classes(arrays["ambiguous"], classes):
+        raise ValueError(f"the ambiguous classes are not among the {classes} of metrics.json")
+
+
+def _are_classes(values: NDArray[Any], classes: int) -> bool:
+    return values.dtype.kind in "iu" and bool(((values >= 0) & (values < classes)).all())
 
 
 def _read_lines(path: Path) -> list[dict[str, str]]:

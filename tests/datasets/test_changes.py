@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.changes import describe_change
+from datasets.changes import SUMMARY_KEYS, describe_change
 from datasets.index import PairIndex
 
 
@@ -25,6 +25,7 @@ def change(before: PairIndex, after: PairIndex) -> list[str]:
 def test_nothing_changed(index: PairIndex, pair_tree: Path, tmp_path: Path) -> None:
     shutil.copytree(pair_tree, tmp_path / "copy")
     assert change(index, PairIndex.from_tree(tmp_path / "copy", "train")) == []
+    assert set(index.summary()) == SUMMARY_KEYS
     assert index.summary()["pairs"] == sum(index.summary()["classes"].values()) == 48
 
 

@@ -1,15 +1,20 @@
 """Runs verified: untouched ones agree, and every kind of tampering is told in words."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.runs import read_runs
 from experiments.verification.checks import alike
 from experiments.verification.command import VerifyOptions, verify
+from experiments.verification.recomputed import check_recomputed
+from experiments.verification.recorded import read_recorded
 from utils.errors import ConfigError, DataError
 from verify import main
 
@@ -68,6 +73,18 @@ def test_untouched_runs_agree_bit_for_bit(tiny_runs: Path, tmp_path: Path, capsy
     assert {Path(path).name for path in document["runs"]} == {"seed0", "seed1", "roi", "both"}
 
 
+def test_metrics_name_what_they_were_computed_from(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["computed_from"]["step"] == json.loads((run / "log.jsonl").read_text().splitlines()[-1])["step"]
+    files = metrics["computed_from"]["files"]
+    assert files.keys() == {"predictions.csv", "logits.npz", "model.safetensors"}
+    for name, described in files.items():
+        content = (run / name).read_bytes()
+        assert described == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert metrics["data"].keys() == {"train", "validation", "test"}
+    assert {split: summary["fingerprint"] for split, summary in metrics["data"].items()} == metrics["fingerprint"]
+
+
 @pytest.mark.parametrize(
     ("tamper", "told"),
     [
@@ -109,12 +126,16 @@ def test_untouched_runs_agree_bit_for_bit(tiny_runs: Path, tmp_path: Path, capsy
         ),
         (lambda run: cut(run / "logits.npz"), ["logits.npz cannot be read", "logits.npz is not the file"]),
         (other_logits, ["logits.npz is not the file", "val top1 is"]),
+        (
+            lambda run: edit(run / "metrics.json", "classes", value=["tomato", "spinach"]),
+            ["logits.npz cannot be read (the arrays of test do not fit", "has 3 lines for 2 classes"],
+        ),
         (lambda run: (run / "predictions.csv").unlink(), ["predictions.csv is gone", "predictions.csv cannot be read"]),
         (lambda run: cut(run / "model.safetensors"), ["model.safetensors is not the file"]),
     ],
     ids=[
         *("metrics", "interval", "training", "prediction", "probability", "cells", "classes", "configuration"),
-        *("cut logits", "other logits", "no predictions", "cut weights"),
+        *("cut logits", "other logits", "a class less", "no predictions", "cut weights"),
     ],
 )
 def test_what_was_tampered_with_is_told(
@@ -139,6 +160,9 @@ def test_a_mean_over_seeds_that_does_not_follow_is_told(
     said = capsys.readouterr().out
     assert "seeds: test macro_f1 is 0.75 in metrics.json, but 0." in said
     assert said.endswith("2 of 3 agree\n")
+    (folder / "seed1" / "metrics.json").write_text((folder / "seed1" / "metrics.json").read_text() + "\n")
+    assert not verify(VerifyOptions(runs=[folder], scores_only=True))
+    assert "seed1/metrics.json is not the file that the means were computed from" in capsys.readouterr().out
 
 
 def test_weights_of_another_seed_are_told(tiny_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,6 +202,35 @@ def test_a_run_of_an_earlier_version_is_scored_without_hashes(run: Path, capsys:
     said = capsys.readouterr().out
     assert "--  files: metrics.json names no files" in said
     assert "--  config.yaml: env.json holds no hash of it" in said
+
+
+def test_another_machine_may_round_otherwise(run: Path) -> None:
+    """One part in ten million of the largest logit is rounding elsewhere, and none on the machine of the run."""
+    recorded = read_recorded(run, json.loads((run / "metrics.json").read_text()), 100)
+    assert recorded.arrays is not None
+    near = dict(recorded.arrays) | {"test": recorded.arrays["test"] * np.float32(1 + 3e-7)}
+    far = dict(recorded.arrays) | {"test": recorded.arrays["test"] + np.float32(0.5)}
+    (record,) = read_runs([run])
+    part = recorded.environment["parts"][-1]
+    elsewhere = recorded.environment | {"parts": [part | {"processor": "another"}]}
+    found = [
+        check_recomputed(replace(recorded, arrays=arrays, environment=environment), record, None)[1]
+        for arrays, environment in ((near, elsewhere), (near, recorded.environment), (far, elsewhere))
+    ]
+    assert [check.agrees for check in found] == [True, False, False]
+    assert "is rounding in fp32" in found[0].said
+    assert "so that there should be none" in found[1].differences[0]
+    assert "0 of 20 predictions changed" in found[2].differences[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("test", 3), ("classes", 3), ("computed_from", 3), ("computed_from", {"files": {"a": 1}}), ("data", {"test": {}})],
+)
+def test_damaged_metrics_are_one_line(run: Path, key: str, value: object) -> None:
+    edit(run / "metrics.json", key, value=value)
+    with pytest.raises(DataError, match=f"metrics.json is damaged.*{key}|metrics.json is damaged; delete it"):
+        verify(VerifyOptions(runs=[run], scores_only=True))
 
 
 def test_mistakes_in_the_command_are_one_line(run: Path, tmp_path: Path) -> None:
