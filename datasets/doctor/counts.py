@@ -43,9 +43,7 @@ def shared_groups(groups: Iterable[tuple[str, str]], where: str | Path) -> list[
     shared = sorted(group for group, found in splits.items() if len(found) > 1)
     if not shared:
         return []
-    what = (
-        f"{len(shared):,} group{'s have' if len(shared) > 1 else ' has'} photos in more than one split: {some(shared)}"
-    )
+    what = f"{_number(shared, 'group has', 'groups have')} photos in more than one split: {some(shared)}"
     fix = "move the photos of a group into one split, or scores are too good"
     return [finding("shared-group", where, what, fix, places=shared)]
 
@@ -110,16 +108,18 @@ def _untrained(
 def _listed(code: str, names: Sequence[str], what: str, where: str | Path) -> list[Finding]:
     if not names:
         return []
-    several = "classes are" if len(names) > 1 else "class is"
     fix = "add photos to test; a score of so few says little, and macro-F1 counts every class alike"
-    return [finding(code, where, f"{len(names)} {several} {what}: {some(names)}", fix, places=names)]
+    return [
+        finding(code, where, f"{_number(names, 'class is', 'classes are')} {what}: {some(names)}", fix, places=names)
+    ]
 
 
 def tiny_rois(places: Sequence[str], where: str | Path) -> list[Finding]:
     """Return a warning of the pairs whose roi has too few pixels at the size that a model sees."""
     if not places:
         return []
-    what = f"{len(places):,} pairs have a roi of fewer than {TINY_PIXELS} pixels at {MODEL_SIDE}: {some(places)}"
+    number = _number(places, "pair has", "pairs have")
+    what = f"{number} a roi of fewer than {TINY_PIXELS} pixels at {MODEL_SIDE}: {some(places)}"
     fix = "mend stray pixels of the masks, or leave small classes out with --min_area (data.archive.min_area)"
     return [finding("tiny-roi", where, what, fix, places=places)]
 
@@ -128,7 +128,7 @@ def whole_rois(places: Sequence[str], where: str | Path) -> list[Finding]:
     """Return a warning of the pairs whose roi is the whole photo."""
     if not places:
         return []
-    what = f"{len(places):,} pairs cover the whole photo, so that their extra-roi is black: {some(places)}"
+    what = f"{_number(places, 'roi is', 'rois are')} the whole photo, so that nothing is around: {some(places)}"
     return [finding("whole-image-mask", where, what, "mend the masks, or remove the photos", places=places)]
 
 
@@ -136,7 +136,7 @@ def empty_masks(places: Sequence[str], where: str | Path) -> list[Finding]:
     """Return a warning of the photos of which no class is marked."""
     if not places:
         return []
-    what = f"{len(places):,} masks mark no class, so that their photos make no pair: {some(places)}"
+    what = f"{_number(places, 'mask marks', 'masks mark')} no class, so that no pair comes of the photo: {some(places)}"
     return [finding("empty-mask", where, what, "draw the masks, or remove the photos", places=places)]
 
 
@@ -149,3 +149,7 @@ def pixels_at_model(area: float, width: int, height: int) -> float:
         height: of the picture.
     """
     return area * min(1.0, MODEL_SIDE / max(width, height, 1)) ** 2
+
+
+def _number(of: Sequence[str], one: str, several: str) -> str:
+    return f"{len(of):,} {one if len(of) == 1 else several}"

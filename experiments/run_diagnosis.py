@@ -1,0 +1,187 @@
+"""A run's folder, looked through: is everything there, whole, and still about the same data?"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets.changes import describe_change
+from datasets.doctor.findings import Finding, finding
+from datasets.doctor.report import Report
+from experiments.kinds import KINDS, Config
+from experiments.loading import load_splits
+from utils.checkpoints import BEST, FOLDERS, WEIGHTS_FILE, check_checkpoint, check_weights, find_checkpoint
+from utils.config import from_mapping, load_yaml
+from utils.errors import UserError
+from utils.files import is_temporary, sha256
+from utils.locks import FileLock
+from utils.run_directory import CONFIG_FILE, ENVIRONMENT_FILE, LOCK_FILE, LOGITS_FILE, METRICS_FILE, RunDirectory
+
+_FINISHED_FILES = (WEIGHTS_FILE, LOGITS_FILE, "predictions.csv")
+
+
+def examine_run(folder: Path) -> Report:
+    """Check the folder of a run, or of the runs of several seeds; reads, and writes nothing."""
+    seeds = sorted((path.parent for path in folder.glob(f"seed*/{CONFIG_FILE}")), key=lambda p: (len(p.name), p.name))
+    findings = [one for path in seeds for one in _examine(path)]
+    if seeds:
+        findings += [*_readable(folder), *_seeds_finished(folder, seeds), *_leftovers(folder)]
+    else:
+        findings += _examine(folder)
+    looked_at = f"{len(seeds)} runs" if seeds else "1 run"
+    return Report(folder, "run", looked_at, findings)
+
+
+def _examine(path: Path) -> list[Finding]:
+    run = RunDirectory(path)
+    findings = list(_readable(path))
+    holder = _holder(path)
+    if holder is not None:
+        findings.append(finding("unfinished", path, f"is being written by {holder}", "look again when it has ended"))
+        return findings
+    metrics: dict[str, Any] = {}
+    if run.finished:
+        try:
+            metrics = run.read_metrics()
+        except UserError as error:
+            findings.append(_damaged(path / METRICS_FILE, error))
+        findings += [*_finished(path, metrics)]
+    else:
+        findings.append(_how_to_go_on(path))
+    findings += [*_checkpoints(path), *_leftovers(path)]
+    config = _config(path, metrics, findings)
+    if config is not None:
+        findings += _data(path, config, metrics.get("data") or run.read_environment().get("data"), metrics)
+    return findings
+
+
+def _readable(path: Path) -> Iterator[Finding]:
+    for name in (ENVIRONMENT_FILE, CONFIG_FILE):
+        if not (path / name).is_file():
+            yield finding("missing-file", path / name, "is missing", "restore it; without it nobody can repeat the run")
+    try:
+        json.loads((path / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError):
+        yield finding("damaged-run", path / ENVIRONMENT_FILE, "is no JSON file that can be read", "restore it")
+
+
+def _holder(path: Path) -> str | None:
+    """Return who writes to a run at this moment, in words; null where nobody does."""
+    if not (path / LOCK_FILE).is_file():
+        return None
+    lock = FileLock(path / LOCK_FILE)
+    try:
+        if not lock.take(shared=True):
+            return lock.holder()
+    except OSError:  # a folder that may only be read has no writer of ours to wait for
+        return None
+    lock.release()
+    return None
+
+
+def _config(path: Path, metrics: dict[str, Any], findings: list[Finding]) -> Config | None:
+    """Read a run's configuration; of an unfinished run every kind of model is tried."""
+    if not (path / CONFIG_FILE).is_file():
+        return None
+    known = KINDS.get(str(metrics.get("model")))
+    errors = []
+    for kind in KINDS.values() if known is None else (known,):
+        try:
+            config: Config = from_mapping(kind.config_class, load_yaml(path / CONFIG_FILE), path / CONFIG_FILE)
+        except UserError as error:
+            errors.append(error)
+        else:
+            return config
+    findings.append(_damaged(path / CONFIG_FILE, errors[0]))
+    return None
+
+
+def _finished(path: Path, metrics: dict[str, Any]) -> Iterator[Finding]:
+    fix = "restore the file, or train again"
+    for name in _FINISHED_FILES:
+        if not (path / name).is_file():
+            yield finding("missing-file", path / name, "is missing from a finished run", fix)
+    if (path / WEIGHTS_FILE).is_file():
+        try:
+            check_weights(path / WEIGHTS_FILE)
+        except UserError as error:
+            yield _damaged(path / WEIGHTS_FILE, error)
+    files = (metrics.get("computed_from") or {}).get("files") or {}
+    for name, written in files.items():
+        file = path / name
+        if file.is_file() and (file.stat().st_size != written.get("bytes") or sha256(file) != written.get("sha256")):
+            yield finding("damaged-run", file, f"is not the file that {METRICS_FILE} was computed from", fix)
+
+
+def _how_to_go_on(path: Path) -> Finding:
+    found = find_checkpoint(path)
+    if found.damaged and found.folder is None:
+        fix = "restore one, or delete the folder and train again"
+        return finding("damaged-run", path, "is an unfinished run without a checkpoint that is whole", fix)
+    start = "from its beginning" if found.folder is None else f"from {found.folder.name}"
+    fix = f"its training command with --run.dir {path} --run.resume auto goes on {start}"
+    return finding("unfinished", path, f"is an unfinished run (it has no {METRICS_FILE})", fix)
+
+
+def _seeds_finished(folder: Path, seeds: list[Path]) -> Iterator[Finding]:
+    if not (folder / METRICS_FILE).is_file():
+        fix = f"its training command with --run.dir {folder} --run.resume auto goes on"
+        yield finding("unfinished", folder, f"has {len(seeds)} seeds and no {METRICS_FILE} over them yet", fix)
+        return
+    try:
+        RunDirectory(folder).read_metrics()
+    except UserError as error:
+        yield _damaged(folder / METRICS_FILE, error)
+
+
+def _checkpoints(path: Path) -> Iterator[Finding]:
+    for folder in sorted(path.glob(f"{FOLDERS}*")):
+        if not folder.is_dir() or folder.suffix in (".new", ".old"):
+            continue
+        if folder.name != BEST:
+            problem = check_checkpoint(folder)
+            fix = "delete it; a run goes on from the newest that is whole"
+            if problem is not None:
+                yield finding("damaged-checkpoint", folder, f"is damaged: {problem}", fix)
+            continue
+        try:
+            check_weights(folder / WEIGHTS_FILE)
+        except UserError as error:
+            yield _damaged(folder / WEIGHTS_FILE, error)
+
+
+def _leftovers(path: Path) -> Iterator[Finding]:
+    left = [file for file in path.rglob("*") if is_temporary(file.name) or file.suffix in (".unfinished", ".replaced")]
+    left += [folder for folder in path.glob(f"{FOLDERS}*") if folder.suffix in (".new", ".old")]
+    left += path.parent.glob(f".{path.name}.*.unfinished")
+    for file in sorted(left):
+        yield finding("leftovers", file, "was left by a process that was killed", "delete it")
+
+
+def _data(path: Path, config: Config, recorded: dict[str, Any] | None, metrics: dict[str, Any]) -> Iterator[Finding]:
+    """Compare the data with the summary that a run recorded or, of an older run, with its fingerprint."""
+    if not Path(config.data.root).is_dir():
+        what = f"{config.data.root}, on which {path} was trained, is not there"
+        yield finding("missing-data", path / CONFIG_FILE, what, "mount it, or set data.root in commands that need it")
+        return
+    try:
+        now = load_splits(config.data, config.train.seed)
+    except UserError as error:
+        what = f"the data of {path} cannot be read any more: {' '.join(str(error).split())}"
+        yield finding("changed-data", config.data.root, what, "restore them")
+        return
+    if recorded:
+        changes = describe_change(recorded, now.summary)
+    else:
+        changes = ["the set of pairs is another"] * (metrics.get("fingerprint") not in (None, now.fingerprint))
+    for line in changes:
+        what = f"is not what {path} was trained on: {line}"
+        yield finding("changed-data", config.data.root, what, "restore the data, or train again")
+
+
+def _damaged(path: Path, error: Exception) -> Finding:
+    text = " ".join(str(error).split())
+    what, _, fix = text.removeprefix(f"{path} ").removeprefix(f"{path}: ").partition("; ")
+    return finding("damaged-run", path, what, fix or "restore the file, or train again")
