@@ -1,17 +1,14 @@
-"""Two epochs of a small head on frozen backbones, with and without a bank; run as a script: in several processes."""
+"""Two epochs of a small head on frozen backbones, with and without a bank, in one process and in several."""
 
 import json
-import os
-import socket
-import sys
-import traceback
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 from timm.utils import ModelEmaV3
@@ -26,6 +23,7 @@ from experiments.micro_batch import largest_micro_batch
 from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import RveRNet, build_rvernet
+from tests.experiments.start_processes import start_processes, wait_for
 from utils.batch import ViewSpec
 from utils.data_sections import AugmentConfig, DataConfig
 from utils.devices import make_accelerator
@@ -162,44 +160,31 @@ def find_micro_batch(accelerator: Accelerator, most: int) -> int | str:
         return str(error)
 
 
-def in_processes(count: int, work: Callable[[int], None]) -> list[int]:
-    """Fork so many processes that meet on a free port, let each work, and return their exit statuses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    children = []
-    for rank in range(count):
-        child = os.fork()
-        if not child:
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-            try:
-                work(rank)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append(child)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+def assert_same_run(one: HeadRun, other: HeadRun) -> None:
+    """Compare weights, logits and losses of two runs."""
+    for mine, theirs in ((one.weights, other.weights), (one.averaged, other.averaged)):
+        assert list(mine) == list(theirs)
+        for name, tensor in mine.items():
+            assert torch.allclose(tensor, theirs[name], atol=1e-5, rtol=0), name
+    assert other.logits == pytest.approx(one.logits, abs=1e-5)
+    assert other.losses == pytest.approx(one.losses, abs=1e-5)
 
 
-def main(root: Path, out: Path) -> None:
+def _train_one_of(root: Path, out: Path) -> None:
+    accelerator = make_accelerator(TrainConfig(device="cpu", precision="fp32"))
+    world, rank = accelerator.num_processes, accelerator.process_index
+    run = train(root, accelerator, banked=True, dropout=0.0, micro_batch=3)  # else each draws its own
+    torch.save(vars(run), out / f"run-{world}-{rank}.pt")
+    if world == 2:
+        found = [find_micro_batch(accelerator, most) for most in ((3, 7)[rank], (8, 0)[rank])]
+        (out / f"found-{rank}.json").write_text(json.dumps(found))
+        accelerator.end_training()
+
+
+def train_heads(root: Path, out: Path) -> None:
     """Train with a bank in one process and in two, and let two devices of unequal memory agree."""
-
-    def work(rank: int) -> None:
-        torch.set_num_threads(1)
-        accelerator = make_accelerator(TrainConfig(device="cpu", precision="fp32"))
-        world = accelerator.num_processes
-        assert world == int(os.environ["WORLD_SIZE"])
-        run = train(root, accelerator, banked=True, dropout=0.0, micro_batch=3)  # else each draws its own
-        torch.save(vars(run), out / f"run-{world}-{rank}.pt")
-        if world == 2:
-            found = [find_micro_batch(accelerator, most) for most in ((3, 7)[rank], (8, 0)[rank])]
-            (out / f"found-{rank}.json").write_text(json.dumps(found))
-            accelerator.end_training()
-
+    out.mkdir()
     for count in (1, 2):
-        assert in_processes(count, work) == [0] * count
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+        logs = out / f"errors-{count}"
+        ended = wait_for(start_processes(count, partial(_train_one_of, root, out), logs))
+        assert not any(status for _, status in ended), [log.read_text() for log in logs.iterdir()]

@@ -1,10 +1,6 @@
 """Features of frozen backbones computed once, against the same training with pictures."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,26 +25,15 @@ from experiments.feature_bank import (
 from experiments.loading import load_splits
 from RveRNets.config import RveRNetConfig
 from RveRNets.model import RveRNet
-from tests.experiments.head_training import EPOCHS, HeadRun, banks_of, build, count_pairs, train
+from tests.experiments.head_training import EPOCHS, assert_same_run, banks_of, build, count_pairs, train
 from utils.data_sections import AugmentConfig, DataConfig
 from utils.devices import make_accelerator
 from utils.sections import TrainConfig
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def accelerator() -> Accelerator:
     return make_accelerator(TrainConfig(device="cpu", precision="fp32"))
-
-
-def assert_same_run(one: HeadRun, other: HeadRun) -> None:
-    for mine, theirs in ((one.weights, other.weights), (one.averaged, other.averaged)):
-        assert list(mine) == list(theirs)
-        for name, tensor in mine.items():
-            assert torch.allclose(tensor, theirs[name], atol=1e-5, rtol=0), name
-    assert other.logits == pytest.approx(one.logits, abs=1e-5)
-    assert other.losses == pytest.approx(one.losses, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -71,30 +56,6 @@ def test_training_on_a_bank_is_training_on_pictures(
     assert moved == {name for name in before if name.startswith("head.")}
     assert bank.seen == {"roi": 48 + 20, "extra_roi": 48 + 20}
     assert pictures.seen == {"roi": 48 * EPOCHS + 20, "extra_roi": 48 * EPOCHS + 20}
-
-
-def test_processes_share_the_work_and_agree(pair_tree: Path, tmp_path: Path) -> None:
-    """Two processes train as one does; of devices for 3 and 7 pairs, both take 2; of 8 and 0, neither goes on."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/experiments/head_training.py"), str(pair_tree), str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    files = ("run-1-0", "run-2-0", "run-2-1")
-    one, *two = (HeadRun(**torch.load(tmp_path / f"{name}.pt", weights_only=False)) for name in files)
-    for run in two:
-        assert_same_run(one, run)
-    assert two[0].seen + two[1].seen == one.seen
-    assert two[0].seen["roi"] == two[1].seen["roi"] == 34
-    found = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1)]
-    assert [answers[0] for answers in found] == [2, 2]
-    assert "not even 1 pair fits into the memory of the device of process 1, unlike this one's, cpu" in found[0][1]
-    assert "not even 1 pair fits into the memory of cpu" in found[1][1]
 
 
 @pytest.mark.parametrize(

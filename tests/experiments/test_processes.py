@@ -4,24 +4,23 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from tests.experiments import two_processes
+from tests.experiments.head_training import HeadRun, assert_same_run
 from tests.experiments.two_processes import IN_EPOCH_2, RESUME, evaluate, signal_after, train
 from utils.errors import InterruptedRunError
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = str(Path(two_processes.__file__))
 SUITE = """seeds: [0, 1]
 letterbox: run
 conditions:
@@ -29,51 +28,21 @@ conditions:
   permute: {perturbation: permute_patches, views: single, patch: 56}
   blank: {perturbation: blank, views: single}
 """
-PHASES = ("together", "copies", "evaluate", "disagree", "continue", "stop", "die")
-# As in a collective on GPUs, which does not notice that another process is gone.
-HANG = """
-import os, signal, time
-from utils.devices import make_accelerator
-from utils.errors import run_script
-from utils.sections import TrainConfig
-from utils.watch import watched
-
-def main(argv):
-    accelerator = make_accelerator(TrainConfig(device="cpu"))
-    with watched(accelerator):
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(100)
-
-run_script(main)
-"""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What two processes left behind: their runs, and for each process what it answered and printed to stderr."""
+    """What processes left behind: their runs, how they ended, and what each answered and printed to stderr."""
 
     folder: Path
-    status: int
-    seconds_after_last_answer: float
+    ended: dict[str, Any]
     answers: list[dict[str, Any]]
     errors: list[str]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def launch(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
-    """One process trains; then torchrun starts two, which go through all phases."""
+    """One process trains; then torchrun's agent starts two, which go through all phases."""
     folder = tmp_path_factory.mktemp("processes")
     (folder / "tree").symlink_to(pair_tree)
     (folder / "suite.yaml").write_text(SUITE)
@@ -81,20 +50,20 @@ def launch(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
     train(folder, "copies_alone", "--train.micro_batch", "1", "--train.epochs", "1")
     with pytest.raises(InterruptedRunError), signal_after(IN_EPOCH_2, signal.SIGTERM):
         train(folder, "begun_alone")
-    torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
-    torchrun += ["--redirects", "3", "--log-dir", str(folder / "logs")]
     done = subprocess.run(
-        [sys.executable, "-m", *torchrun, PROGRAM, str(folder), *PHASES],
+        [sys.executable, str(Path(two_processes.__file__)), str(folder)],
         cwd=ROOT,
-        env=environment(),
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         check=False,
         capture_output=True,
+        text=True,
         timeout=300,
     )
-    seconds = time.time() - (folder / "1.json").stat().st_mtime
+    assert done.returncode == 0, done.stderr
+    ended = json.loads((folder / "ended.json").read_text())
     answers = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     errors = [next((folder / "logs").rglob(f"{rank}/stderr.log")).read_text() for rank in range(2)]
-    return Launch(folder, done.returncode, seconds, answers, errors)
+    return Launch(folder, ended, answers, errors)
 
 
 def assert_close(one: Any, other: Any, tolerance: float = 1e-5) -> None:  # noqa: ANN401  # what JSON holds
@@ -179,8 +148,8 @@ def test_a_run_goes_on_with_fewer_processes(launch: Launch) -> None:
 
 def test_a_killed_process_stops_the_other_with_its_name(launch: Launch) -> None:
     """torchrun sends the one that is left SIGTERM, which asks for a stop that both would have to agree to."""
-    assert launch.status != 0
-    assert launch.seconds_after_last_answer < 60
+    assert launch.ended["failed"] == {"1": -signal.SIGKILL}
+    assert launch.ended["seconds_after_last_answer"] < 60
     said = launch.errors[0].splitlines()[-1]
     assert said.startswith("stopped: process 1 (pid ")
     assert "is gone: it ended without a word" in said
@@ -190,22 +159,25 @@ def test_a_killed_process_stops_the_other_with_its_name(launch: Launch) -> None:
     assert_equal_runs(launch.folder / "alone", launch.folder / "lost")
 
 
-def test_a_process_that_hangs_is_ended_when_the_main_one_is_gone() -> None:
+def test_a_process_that_hangs_is_ended_when_the_main_one_is_gone(launch: Launch) -> None:
     """Started as SLURM does, without anybody who looks after them; process 0 takes the store with it."""
-    port = free_port()
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", HANG],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment()
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=200)[1] for process in started]
-    assert [process.returncode for process in started] == [-signal.SIGKILL, 1]
-    assert f"stopped: process 0 (pid {started[0].pid} on " in errors[1]
-    assert "Traceback" not in errors[1]
+    pids, statuses = zip(*launch.ended["hanging"], strict=True)
+    assert statuses == (-signal.SIGKILL, 1)
+    said = (launch.folder / "hanging" / "1").read_text()
+    assert f"stopped: process 0 (pid {pids[0]} on " in said
+    assert "Traceback" not in said
+
+
+def test_processes_share_the_work_on_a_bank_and_agree(launch: Launch) -> None:
+    """Two processes train as one does; of devices for 3 and 7 pairs, both take 2; of 8 and 0, neither goes on."""
+    folder = launch.folder / "heads"
+    files = ("run-1-0", "run-2-0", "run-2-1")
+    one, *two = (HeadRun(**torch.load(folder / f"{name}.pt", weights_only=False)) for name in files)
+    for run in two:
+        assert_same_run(one, run)
+    assert two[0].seen + two[1].seen == one.seen
+    assert two[0].seen["roi"] == two[1].seen["roi"] == 34
+    found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [answers[0] for answers in found] == [2, 2]
+    assert "not even 1 pair fits into the memory of the device of process 1, unlike this one's, cpu" in found[0][1]
+    assert "not even 1 pair fits into the memory of cpu" in found[1][1]

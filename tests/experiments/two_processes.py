@@ -1,24 +1,32 @@
-"""What each of two processes does in the tests of ``test_processes.py``: python two_processes.py FOLDER PHASE ...
+"""What several processes do in the tests of ``test_processes.py``: python two_processes.py FOLDER
 
-Python and torch take seconds to start, so that one start serves many questions. The answers go to
-``FOLDER/<rank>.json``.
+Python and torch take seconds to start, so that one start serves all questions: its processes are forked from it. The
+answers of the two that go through the phases are in ``FOLDER/<rank>.json``, how all ended in ``FOLDER/ended.json``.
 """
 
 import contextlib
 import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.run import config_from_args, parse_args
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from experiments.commands import train_command
 from experiments.evaluation.command import evaluate_runs
 from experiments.evaluation.options import EvaluateOptions, EvaluationData
 from experiments.kinds import OFF_THE_SHELF
+from tests.experiments.head_training import train_heads
+from tests.experiments.start_processes import free_port, start_processes, wait_for
 from utils.devices import make_accelerator
 from utils.errors import InterruptedRunError, UserError, run_script
 from utils.sections import TrainConfig
@@ -119,16 +127,56 @@ PHASES: dict[str, Callable[[Path, Accelerator], Any]] = {
 }
 
 
-def main(argv: list[str]) -> None:
-    """Do the phases that are named, in their order."""
-    folder, phases = Path(argv[0]), argv[1:]
+def work(argv: list[str]) -> None:
+    """Go through all phases."""
+    folder = Path(argv[0])
     accelerator = make_accelerator(TrainConfig(device="cpu"))
     answers: dict[str, Any] = {}
     with watched(accelerator, "Continue with --run.resume auto"):
-        for phase in phases:
-            answers[phase] = PHASES[phase](folder, accelerator)
+        for phase, ask in PHASES.items():
+            answers[phase] = ask(folder, accelerator)
             (folder / f"{accelerator.process_index}.json").write_text(json.dumps(answers))
 
 
+def hang(_argv: list[str]) -> None:
+    """Wait as in a collective on GPUs, which does not notice that another process, the main one, is gone."""
+    accelerator = make_accelerator(TrainConfig(device="cpu"))
+    with watched(accelerator):
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(100)
+
+
+def worker() -> None:
+    """Work like a process of its own: the agent's handlers of signals, which fork leaves in place, are not for it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    run_script(work)
+
+
+def torchrun(folder: Path) -> dict[int, int]:
+    """Let torchrun's agent start two workers and look after them; return the exit statuses of those that failed."""
+    options = ["--nproc_per_node", "2", "--master_port", free_port(), "--redirects", "3", "--log-dir"]
+    arguments = parse_args([*options, str(folder / "logs"), "work"])  # type: ignore[no-untyped-call]  # untyped in torch
+    config, *_ = config_from_args(arguments)
+    config.start_method = "fork"
+    try:
+        elastic_launch(config, entrypoint=worker)()
+    except ChildFailedError as error:
+        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    return {}
+
+
+def main(folder: Path) -> None:
+    """Start all processes, those that hang beside the others."""
+    hanging = start_processes(2, partial(run_script, hang), folder / "hanging")
+    train_heads(folder / "tree", folder / "heads")
+    failed = torchrun(folder)
+    seconds = time.time() - (folder / "1.json").stat().st_mtime
+    ended = {"failed": failed, "seconds_after_last_answer": seconds, "hanging": wait_for(hanging)}
+    (folder / "ended.json").write_text(json.dumps(ended))
+
+
 if __name__ == "__main__":
-    run_script(main)
+    main(Path(sys.argv[1]))
