@@ -1,4 +1,4 @@
-# demo, test, lint, format, benchmark, benchmark-gpu: each sets up .venv by itself when it is missing.
+# demo, test, soak, messages, lint, format, benchmark, benchmark-gpu: each sets up .venv by itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ DATA ?= dataset_root
 PAPER_DIR ?= runs/paper
 RECIPE ?=
 
-.PHONY: demo paper test lint format benchmark benchmark-gpu install
+.PHONY: demo paper test soak messages lint format benchmark benchmark-gpu install
 
 demo: install
 	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR)
@@ -19,6 +19,22 @@ paper: install
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+# The long form of the tests of faults and bad input, about 20 minutes, and docs/reliability.md made of what they saw.
+SOAK ?= build/soak
+BAD_INPUT = $(shell find tests -name 'test_bad_input*.py' -o -name 'test_untrusted_input.py' -o -name 'test_*problems*.py')
+
+soak: install
+	rm -rf $(SOAK)
+	$(BIN)/python -m benchmarks checkpoints
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --soak --record $(SOAK) $(wildcard tests/faults tests/fuzz tests/datasets/doctor) $(BAD_INPUT)
+	$(BIN)/python -m benchmarks.reliability --from $(SOAK) --write
+
+# The messages of docs/reliability.md alone, after one of them was changed.
+messages: install
+	rm -rf $(SOAK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --record $(SOAK) $(BAD_INPUT)
+	$(BIN)/python -m benchmarks.reliability --from $(SOAK) --messages-only --write
 
 lint: install
 	$(BIN)/ruff check .

@@ -31,13 +31,15 @@ def soak(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
-def record_fact(pytestconfig: pytest.Config) -> Callable[..., None]:
+def record_fact(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Append one JSON line, a section and its facts, to the record; nothing without ``--record``."""
-    folder = pytestconfig.getoption("--record")
+    folder, base = pytestconfig.getoption("--record"), tmp_path_factory.getbasetemp()
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
     def record(section: str, **facts: object) -> None:
         if folder:
+            if "message" in facts:
+                facts["message"] = _without_machine(str(facts["message"]), base)
             Path(folder).mkdir(parents=True, exist_ok=True)
             with (Path(folder) / f"{worker}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"section": section, **facts}) + "\n")
@@ -49,7 +51,6 @@ def record_fact(pytestconfig: pytest.Config) -> Callable[..., None]:
 def kept_message(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
     record_fact: Callable[..., None],
 ) -> Iterator[None]:
     """Under ``--record``, keep the last message that a test of bad input made for a user."""
@@ -59,7 +60,7 @@ def kept_message(
         yield
         return
     messages: list[str] = []
-    original = ReportedError.__init__
+    original: Callable[..., None] = ReportedError.__init__
 
     def noted(error: ReportedError, *args: object) -> None:
         messages[:] = [str(arg) for arg in args[:1]] or messages
@@ -68,8 +69,7 @@ def kept_message(
     monkeypatch.setattr(ReportedError, "__init__", noted)
     yield
     if messages:
-        message = _without_machine(messages[0], tmp_path_factory.getbasetemp())
-        record_fact("message", test=f"{path.stem}::{request.node.name}", message=message)
+        record_fact("message", test=f"{path.stem}::{request.node.name}", message=messages[0])
 
 
 def _without_machine(message: str, base: Path) -> str:

@@ -28,7 +28,7 @@ def assert_one_line(ended: "Ended", *words: str) -> None:
 
 
 @pytest.mark.parametrize("which", TASKS)
-@pytest.mark.points(short=1, soak=8)
+@pytest.mark.points(short=1, soak=4)
 @pytest.mark.short("training")
 def test_no_file_may_be_larger(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
@@ -45,7 +45,7 @@ def test_no_file_may_be_larger(
 
 
 @pytest.mark.parametrize("which", TASKS)
-@pytest.mark.points(short=1, soak=8)
+@pytest.mark.points(short=1, soak=4)
 @pytest.mark.short("evaluation", "preprocessing")
 def test_no_space_is_left(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int

@@ -48,7 +48,7 @@ def steps_lost(trace: Path, again: "Ended") -> int:
 
 
 @pytest.mark.parametrize("which", ["training", "scoring", "checkpoint", "log", "results"])
-@pytest.mark.points(short=1, soak=16)
+@pytest.mark.points(short=1, soak=8)
 @pytest.mark.short("training", "scoring", "checkpoint", "results")
 def test_training(training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str, number: int) -> None:
     fault = kill_at(training, number, lambda event: phase(event) == which)
@@ -75,7 +75,7 @@ def test_training_with_a_checkpoint_per_epoch(
     record_fact("kill", phase="training, a checkpoint per epoch", place=f"step {len(steps)}", steps_lost=lost)
 
 
-@pytest.mark.points(short=1, soak=16)
+@pytest.mark.points(short=1, soak=8)
 def test_evaluation(evaluation: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int) -> None:
     fault = kill_at(evaluation, number, lambda event: number % 2 == 1 or event[0] not in ("read", "score"))
     assert evaluation.run(tmp_path / "out", fault).status == -9
@@ -83,7 +83,7 @@ def test_evaluation(evaluation: "Task", tmp_path: Path, record_fact: Callable[..
     record_fact("kill", phase="evaluate.py", place=place(evaluation, fault))
 
 
-@pytest.mark.points(short=1, soak=16)
+@pytest.mark.points(short=1, soak=8)
 def test_preprocessing(preprocessing: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int) -> None:
     fault = kill_at(preprocessing, number, lambda _: True)
     assert preprocessing.run(tmp_path / "tree", fault | {"trace": str(tmp_path / "trace")}).status == -9
