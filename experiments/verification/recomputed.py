@@ -40,7 +40,11 @@ def check_recomputed(run: Recorded, record: RunRecord, root: Path | None) -> lis
         DataError: the pairs are not there, cannot be read, or are of other classes.
         ConfigError: the device or precision of the run cannot be had.
     """
-    index = load_index(record, root)
+    try:
+        index = load_index(record, root)
+    except DataError as error:
+        advice = "name the run's pairs with --root DIR, or leave them alone with --scores_only"
+        raise DataError(f"the pairs to verify {run.path} on cannot be used: {error}\n{advice}") from None
     data = _check_data(run, index)
     if not data.agrees:
         return [data, Check("model", "not computed: the pairs are not those of the run", done=False)]

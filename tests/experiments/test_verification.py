@@ -189,7 +189,7 @@ def test_other_pairs_are_told_and_missing_ones_are_a_mistake(
     said = capsys.readouterr().out
     assert f"NO  pairs: test: class '{name}' had" in said
     assert "--  model: not computed: the pairs are not those of the run" in said
-    with pytest.raises(DataError, match="absent"):
+    with pytest.raises(DataError, match=r"absent does not exist[^\n]*\nname the run's pairs with --root DIR"):
         verify(VerifyOptions(runs=[run], root=tmp_path / "absent"))
 
 
