@@ -68,7 +68,7 @@ def diagnose(splits: Splits, config: Config) -> Diagnosis:
     findings += counts.tiny_rois(recorded.tiny, root)
     findings = condensed(accepted(findings, accept))
     _refuse([one for one in findings if one.severity == "error"], root)
-    return Diagnosis(findings, (_looked_at(splits, parts, hashes=bool(recorded.photos)), _worst(findings)))
+    return Diagnosis(findings, (_looked_at(splits, parts, hashes=bool(recorded.photos)), _worst(findings, accept)))
 
 
 def _each(parts: dict[str, list[PairIndex]]) -> Iterator[tuple[str, PairIndex]]:
@@ -97,7 +97,7 @@ def _recorded(parts: dict[str, list[PairIndex]]) -> _Recorded:
         found.photos += [counts.PhotoOf(*one) for one in dict.fromkeys(zip(part, photo, sha256, strict=True))]
         fraction = np.array(area, dtype=np.float64)
         size = np.array([width, height], dtype=np.float64)
-        pixels = fraction * size.prod(axis=0) * np.minimum(1, counts.MODEL_SIDE / size.max(axis=0)) ** 2
+        pixels = fraction * size.prod(axis=0) * (counts.MODEL_SIDE / size.max(axis=0)) ** 2
         found.tiny += [f"{split[row]}/{name[row]}/{stem[row]}" for row in np.flatnonzero(pixels < counts.TINY_PIXELS)]
         found.whole += [f"{split[row]}/{name[row]}/{stem[row]}" for row in np.flatnonzero(fraction == 1)]
     return found
@@ -133,8 +133,9 @@ def _looked_at(splits: Splits, parts: dict[str, list[PairIndex]], *, hashes: boo
     return f"data: {', '.join(numbers)}, {len(splits.train.classes)} classes; checked by {means}"
 
 
-def _worst(findings: list[Finding]) -> str:
+def _worst(findings: list[Finding], accept: frozenset[str]) -> str:
     found = [one for one in findings if one.code != "class-support"]
+    found.sort(key=lambda one: one.code not in accept)  # what was accepted is said first
     if not found:
         return "data: nothing found"
     more = len(found) - 1

@@ -23,7 +23,7 @@ from utils.errors import DataError
 
 _WITHOUT_PARTNER = (
     re.compile(r"(?P<folder>[^']+) has no photo '(?P<stem>.*)'$"),
-    re.compile(r" has no (?:photo|mask) (?P<path>.*?)(?:/\.jpeg/\.png)?$"),
+    re.compile(r"(?:^| )has no (?:photo|mask) (?P<path>.*?)(?:/\.jpeg/\.png)?$"),
 )
 _VOID_ID = 255  # pixels that many masks leave unlabelled
 

@@ -141,14 +141,14 @@ def empty_masks(places: Sequence[str], where: str | Path) -> list[Finding]:
 
 
 def pixels_at_model(area: float, width: int, height: int) -> float:
-    """Return how many pixels a roi has once the longer side of its picture is at most ``MODEL_SIDE``.
+    """Return how many pixels a roi has once the longer side of its picture is ``MODEL_SIDE``.
 
     Args:
         area: roi pixels of a picture of ``width`` × ``height`` pixels.
         width: of the picture.
         height: of the picture.
     """
-    return area * min(1.0, MODEL_SIDE / max(width, height, 1)) ** 2
+    return area * (MODEL_SIDE / max(width, height, 1)) ** 2
 
 
 def _number(of: Sequence[str], one: str, several: str) -> str:

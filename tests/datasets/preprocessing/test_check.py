@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.check import check
-from datasets.check_pair import StoredPair, check_pair
 from datasets.cutouts import cut, encode
+from datasets.doctor.check import check
+from datasets.doctor.pair_check import StoredPair, check_pair
 from datasets.preprocess import PreprocessOptions
 from utils.errors import ConfigError, DataError
 
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 KNOWN = "0 background\n1 candy\n2 egg tart\n5 pie\n"  # without soup, which no photo has
 
 
-def _check(**options: Any) -> list[str]:  # noqa: ANN401  # any option of preprocess
+def _check(**options: Any) -> tuple[int, list[str]]:  # noqa: ANN401  # any option of preprocess
+    """Return the exit status and the lines, less the notes on the numbers of pairs."""
     lines: list[str] = []
-    check(PreprocessOptions(workers=1, **options), lines.append)
-    return lines
+    status = check(PreprocessOptions(workers=1, **options), lines.append)
+    return status, [line for line in lines if "[class-support]" not in line]
 
 
 def _problems(**options: Any) -> list[str]:  # noqa: ANN401  # any option of preprocess
-    with pytest.raises(DataError) as caught:
-        _check(**options)
-    lines = str(caught.value).splitlines()
-    assert lines[0] == f"check: {len(lines) - 1} problems"
-    return lines[1:]
+    """Return the errors, which come first; warnings about the few pairs of small data are left out."""
+    status, lines = _check(**options)
+    errors = [line for line in lines if line.startswith("error [")]
+    assert status == 2
+    assert lines[: len(errors)] == errors
+    assert lines[-1].startswith(f"{len(errors)} error")
+    return errors
 
 
 def _expect(found: list[str], wanted: list[str]) -> None:
@@ -47,11 +50,21 @@ def good(archive: "ArchiveMaker") -> "ArchiveMaker":
 
 
 @pytest.mark.parametrize("picture_format", ["jpg", "png", "webp"])
-def test_what_preprocessing_writes_is_well(good: "ArchiveMaker", tmp_path: Path, picture_format: str) -> None:
+def test_what_preprocessing_writes_has_no_error(good: "ArchiveMaker", tmp_path: Path, picture_format: str) -> None:
     good.preprocess(tmp_path / "tree", format=picture_format)
-    lines = _check(src=good.root, dst=tmp_path / "tree")
-    assert lines == [f"ok: 5 photos with masks in {good.root}, 15 pairs in {tmp_path / 'tree'}"]
-    assert _check(src=good.root, dst=tmp_path / "none")[-1] == f"ok: 5 photos with masks in {good.root}"
+    status, lines = _check(src=good.root, dst=tmp_path / "tree")
+    assert status == 1
+    # Two test photos hold each of three classes: fewer than five pairs.
+    few = "3 classes are tested with fewer than 5 pairs: candy (2), egg tart (2), pie (2)"
+    assert [line.partition("; ")[0] for line in lines[:-1]] == [
+        f"warning [few-pairs] {good.root}: {few}",
+        f"warning [few-pairs] {tmp_path / 'tree'}: {few}",
+    ]
+    where = f"5 photos with masks in {good.root}; 15 pairs in {tmp_path / 'tree'}"
+    assert lines[-1] == f"0 errors, 2 warnings, 4 notes ({where})"
+    assert _check(src=good.root, dst=tmp_path / "none")[1][0] == f"{tmp_path / 'none'} does not exist; only the " + (
+        "archive was checked"
+    )
 
 
 def test_every_problem_of_an_archive_at_once(good: "ArchiveMaker") -> None:
@@ -62,11 +75,11 @@ def test_every_problem_of_an_archive_at_once(good: "ArchiveMaker") -> None:
     Image.fromarray(np.full((24, 32), 9, np.uint8)).save(good.mask_path("train", "a.png"))
     good.mask_path("test", "alone.png").write_bytes(b"x")
     wanted = [
-        r"ann_dir/test/alone\.png has no photo",
+        r"ann_dir/test/alone\.png: has no photo",
         r"test/e\.png: the file is empty \(0 bytes\); copy it again",
         r"label id 9 is not in category_id\.txt; .* mend the mask; allowed: 0 \(background\) and 1\.\.2, 5$",
         r"train/d\.png: damaged or cut short",
-        r"turned\.png is turned by its EXIF block .*--mask_orientation stored",
+        r"turned\.png: is turned by its EXIF block .*--mask_orientation stored",
     ]
     _expect(_problems(src=good.root), wanted)
     _expect(_problems(src=good.root, mask_orientation="upright"), wanted[:-1])
@@ -77,23 +90,24 @@ def test_a_photo_in_two_splits_and_a_class_without_one(archive: "ArchiveMaker", 
     for kind in ("img_dir", "ann_dir"):
         folder = archive.root / "Images" / kind
         shutil.copy(folder / "train" / "d.png", folder / "test" / "copy.png")
-    leak = r"train/d\.png.* same photo in two splits|test/copy\.png and .*same photo in two splits"
-    _expect(_problems(src=archive.root), [leak, r"class 'soup' \(id 7\) is in no mask of train"])
+    leak = r"\[same-photo\] .*test/copy\.png and .*train/d\.png: are the same photo in two splits; remove one"
+    _expect(
+        _problems(src=archive.root), [leak, r"\[untrained-class\] .*class 'soup': has no pair in train; add photos"]
+    )
     lines = archive.preprocess(tmp_path / "tree")
-    assert any(re.search(f"^note: .*{leak}", line) for line in lines)
-    _expect(_problems(dst=tmp_path / "tree"), [leak, r"class 'soup' has no pair in train; add photos, or leave it out"])
+    assert any(re.search(leak, line) for line in lines)
+    _expect(_problems(dst=tmp_path / "tree"), [leak, r"class 'soup': has no pair in train; .* with data\.exclude"])
 
 
-def test_a_group_in_two_splits_is_a_note(good: "ArchiveMaker", tmp_path: Path) -> None:
+def test_a_group_in_two_splits_is_a_warning(good: "ArchiveMaker", tmp_path: Path) -> None:
     groups = tmp_path / "groups.csv"
     groups.write_text("split,image,group\ntrain,a,one\ntrain,b.c,two\ntrain,d,three\ntest,a,one\ntest,e,four\n")
     good.preprocess(tmp_path / "tree", groups=groups)
-    lines = _check(src=good.root, dst=tmp_path / "tree", groups=groups)
-    assert lines[:2] == [
-        "note: 1 groups have photos in more than one split, the first is one",
-        "note: 1 groups have pairs in more than one split, the first is one",
-    ]
-    assert lines[2].startswith("ok: ")
+    status, lines = _check(src=good.root, dst=tmp_path / "tree", groups=groups)
+    assert status == 1
+    shared = [line for line in lines if line.startswith("warning [shared-group]")]
+    assert len(shared) == 2  # of the archive, and of the tree's manifest
+    assert all("1 group has photos in more than one split: one; move the photos" in line for line in shared)
 
 
 def test_every_problem_of_a_tree_at_once(good: "ArchiveMaker", tmp_path: Path) -> None:
@@ -119,19 +133,19 @@ def test_every_problem_of_a_tree_at_once(good: "ArchiveMaker", tmp_path: Path) -
     _expect(
         _problems(dst=root),
         [
-            r"tree/notes\.txt is no split \(a folder with roi/ and extra-roi/\) and no known file; move it",
-            r"candy/notes\.txt is no picture",
-            r"roi/candy/a\.png has no partner .*extra-roi/candy/a\.png",
+            r"tree/notes\.txt: is no split \(a folder with roi/ and extra-roi/\) and no known file; move it",
+            r"candy/notes\.txt: is no picture",
+            r"roi/candy/a\.png: has no partner .*extra-roi/candy/a\.png",
             r"/roi/cnady is not in the class list; .*did you mean 'candy'",
             r"/extra-roi/cnady is not in the class list",
-            r"a row for train/pie/a, but neither half exists; preprocess again",
-            r"new\.png and its other half are not in manifest\.csv",
+            r"manifest\.csv, row train/pie/a: has no files; preprocess again",
+            r"new\.png: and its other half are not in manifest\.csv",
             r"roi/candy/b\.c\.png: damaged or cut short",
-            r"roi/candy/d\.png has 0 bytes",
-            r"egg tart/a\.png is 5×5 pixels, but .*extra-roi/egg tart/a\.png is 32×24; both halves have one size",
-            r"egg tart/d\.png and .*egg tart/d\.png overlap in [\d.]+ % of the pixels",
-            r"egg tart/b\.c\.png is 5×5 pixels, but the manifest says 32×24",
-            r"pie/e\.png reaches out of its box in the manifest",
+            r"roi/candy/d\.png: has 0 bytes",
+            r"egg tart/a\.png: is 5×5 pixels, but .*extra-roi/egg tart/a\.png is 32×24; both halves have one size",
+            r"egg tart/d\.png: and .*egg tart/d\.png overlap in [\d.]+ % of the pixels",
+            r"egg tart/b\.c\.png: is 5×5 pixels, but the manifest says 32×24",
+            r"pie/e\.png: reaches out of its box in the manifest",
         ],
     )
 
@@ -141,26 +155,26 @@ def test_a_tree_without_our_files_is_checked_by_its_folders(good: "ArchiveMaker"
     good.preprocess(root)
     for name in ("manifest.csv", "classes.yaml", "preprocess.yaml", "contact_sheet.png"):
         (root / name).unlink()
-    notes = _check(dst=root)
-    assert "classes.yaml is missing: the 3 folder names are the classes, in sorted order" in notes[0]
-    assert "manifest.csv is missing: sizes, boxes and double photos are not checked" in notes[1]
-    assert notes[2] == f"ok: 15 pairs in {root}"
+    notes = _check(dst=root)[1][1:]
+    assert "classes.yaml: is missing: the 3 folder names are the classes, in sorted order" in notes[0]
+    assert "manifest.csv: is missing: sizes, boxes, groups and double photos are not checked" in notes[1]
+    assert notes[2].endswith(f"(15 pairs in {root})")
     shutil.rmtree(root / "test" / "roi")
-    with pytest.raises(DataError, match=r"^check: .*test/roi is missing; restore it or preprocess again"):
-        _check(dst=root)
+    (problem,) = _problems(dst=root)
+    assert re.search(r"\[missing-folder\] .*test/roi: is missing; restore it or preprocess again", problem)
 
 
 def test_a_tree_that_is_older_than_its_archive(good: "ArchiveMaker", tmp_path: Path) -> None:
     good.preprocess(tmp_path / "tree")
     good.add("train", "a", good.blocks(77))
-    with pytest.raises(DataError, match=r"^check: the mask of train/a is not the one of which the tree was made; prep"):
-        _check(src=good.root, dst=tmp_path / "tree")
+    (problem,) = _problems(src=good.root, dst=tmp_path / "tree")
+    assert problem.endswith(", the mask of train/a: is not the one of which the tree was made; preprocess again")
 
 
 def test_options_are_compared_with_the_tree(good: "ArchiveMaker", tmp_path: Path) -> None:
     good.preprocess(tmp_path / "tree", size=48)
-    with pytest.raises(DataError, match=r"was made with --size 48, not 64; preprocess again, or leave --size out"):
-        _check(dst=tmp_path / "tree", size=64)
+    (problem,) = _problems(dst=tmp_path / "tree", size=64)
+    assert problem.endswith(": was made with --size 48, not 64; preprocess again, or leave --size out")
 
 
 def test_something_must_be_checked(tmp_path: Path) -> None:
@@ -178,8 +192,8 @@ def test_jpeg_noise_is_no_overlap_but_a_wrong_pair_is(tmp_path: Path, quality: i
     roi, extra_roi = cut(photo, mask)
     for name, view in (("roi", roi), ("extra-roi", extra_roi), ("wrong", np.maximum(photo, 250))):
         (tmp_path / f"{name}.jpg").write_bytes(encode(view, "jpg", quality))
-    assert check_pair(StoredPair(tmp_path / "roi.jpg", tmp_path / "extra-roi.jpg")) == []
-    (problem,) = check_pair(StoredPair(tmp_path / "wrong.jpg", tmp_path / "extra-roi.jpg"))
+    assert check_pair(StoredPair(tmp_path / "roi.jpg", tmp_path / "extra-roi.jpg")).problems == []
+    (problem,) = check_pair(StoredPair(tmp_path / "wrong.jpg", tmp_path / "extra-roi.jpg")).problems
     assert re.search(r"overlap in [\d.]+ % of the pixels; they are not the two sides of one mask", problem)
 
 
@@ -188,9 +202,9 @@ def test_one_pixel_of_overlap_counts_without_loss(tmp_path: Path) -> None:
     for name, view in (("roi", roi), ("extra-roi", extra_roi)):
         Image.fromarray(view).save(tmp_path / f"{name}.png")
     pair = StoredPair(tmp_path / "roi.png", tmp_path / "extra-roi.png")
-    assert check_pair(pair) == []
+    assert check_pair(pair).problems == []
     extra_roi[0, 0] = 1
     buffer = io.BytesIO()
     Image.fromarray(extra_roi).save(buffer, "PNG")
     pair.extra_roi.write_bytes(buffer.getvalue())
-    assert len(check_pair(pair)) == 1
+    assert len(check_pair(pair).problems) == 1
