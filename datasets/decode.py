@@ -15,7 +15,7 @@ Labels = NDArray[np.integer[Any]]
 MaskOrientation = Literal["stored", "upright"]
 
 EXIF_ORIENTATION = 0x0112
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -24,7 +24,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_QUARTER_TURNS = (5, 6, 7, 8)
+_QUARTERTURNS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def decode_photo(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_LIMIT
         stored_size = image.size
         orientation, readable = _orientation(image)
         rgb = _to_rgb(image, name)
-    if orientation in _TURNS:
-        rgb = rgb.transpose(_TURNS[orientation])
+    if orientation in TURNS:
+        rgb = rgb.transpose(TURNS[orientation])
     damaged = not readable or any("exif" in str(warning.message).lower() for warning in caught)
     return DecodedPhoto(rgb, orientation, stored_size, damaged)
 
@@ -94,7 +94,7 @@ def read_photo_header(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_
         orientation, readable = _orientation(image)
     width, height = image.size
     damaged = not readable or any("exif" in str(warning.message).lower() for warning in caught)
-    size = (height, width) if orientation in _QUARTER_TURNS else (width, height)
+    size = (height, width) if orientation in _QUARTERTURNS else (width, height)
     return PhotoHeader(size, orientation, image.size, damaged)
 
 
@@ -110,7 +110,7 @@ def decode_labels(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_LIMI
         warnings.simplefilter("ignore")
         image = _load(data, name, limit)
         orientation, _ = _orientation(image)
-    if orientation in _TURNS:
+    if orientation in TURNS:
         raise DataError(f"{name}: the mask has an EXIF orientation of its own ({orientation}); save it without one")
     if image.mode in ("LA", "PA"):
         image = image.getchannel(0)
@@ -152,7 +152,7 @@ def align_labels(
             f"{mask_name} is {size[0]}×{size[1]} pixels, but its photo {photo_name} is "
             f"{upright_size[0]}×{upright_size[1]}; a mask has its photo's size"
         )
-    if photo.orientation not in _TURNS:
+    if photo.orientation not in TURNS:
         return labels
     if fits_stored and fits_upright:
         if orientation is None:
@@ -166,7 +166,7 @@ def align_labels(
 
 
 def _turned(labels: Labels, orientation: int) -> Labels:
-    """Turn an H×W array as ``_TURNS`` turns a picture, for ids that need more than 8 bits as well."""
+    """Turn an H×W array as ``TURNS`` turns a picture, for ids that need more than 8 bits as well."""
     turned = {
         2: lambda: labels[:, ::-1],
         3: lambda: labels[::-1, ::-1],
@@ -191,7 +191,7 @@ def _orientation(image: Image.Image) -> tuple[int, bool]:
         value = image.getexif().get(EXIF_ORIENTATION, 1)
     except Exception:  # the parser raises many types on damaged blocks; the caller reports it
         return 1, False
-    return (value, True) if value in _TURNS else (1, True)
+    return (value, True) if value in TURNS else (1, True)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

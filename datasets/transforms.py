@@ -21,6 +21,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from datasets.cutouts import content_size
+from datasets.decode import EXIF_ORIENTATION, TURNS
 from datasets.picture_size import DATA_LIMIT, PixelLimit, check_picture
 from utils.batch import Interpolation
 from utils.errors import DataError
@@ -31,6 +32,7 @@ ChannelMask = NDArray[np.uint8]  # H×W×3: 1 in the region of interest, 0 elsew
 
 BARS = {"black": 0, "grey": 125}
 JPEG_SUFFIXES = (".jpg", ".jpeg")
+_PNG = b"\x89PNG"
 _TORCHVISION_PLACE = re.compile(r"^.*\.cpp:\d+, ")  # where torchvision was compiled means nothing to a user
 _INTERPOLATION = {
     "nearest": InterpolationMode.NEAREST_EXACT,
@@ -57,23 +59,49 @@ def read_rgb(path: str | Path, limit: PixelLimit = DATA_LIMIT) -> Photo:
     """
     try:
         encoded = _read(path)
-        if not encoded.size:
-            raise DataError(f"{path} has 0 bytes; make the pair again, or remove both files")
-        check_picture(encoded, limit, str(path))
-        picture = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
-        transparent = not str(path).lower().endswith(JPEG_SUFFIXES) and _is_transparent(encoded.tobytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); restore it, or preprocess again") from None
+    if not encoded.size:
+        raise DataError(f"{path} has 0 bytes; make the pair again, or remove both files")
+    check_picture(encoded, limit, str(path))
+    try:
+        if encoded[:4].tobytes() == _PNG:
+            return _planes(_decode_png(encoded.tobytes(), str(path)))
+        picture = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
+        transparent = not str(path).lower().endswith(JPEG_SUFFIXES) and _is_transparent(encoded.tobytes())
     except DataError:
         raise
     except Exception as error:  # torchvision's decoders and Pillow raise several types on damaged files
         reason = _TORCHVISION_PLACE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
         raise DataError(f"{path} cannot be decoded ({reason}); restore the file, or make the pair again") from None
     if transparent:
-        raise DataError(f"{path} has transparent pixels; save it without an alpha channel, black where it was cut")
+        raise _transparent_pixels(str(path))
     if picture.dtype != torch.uint8:
         picture = functional.to_dtype(picture, torch.uint8, scale=True)
     return _planes(_pixels(picture.numpy()))
+
+
+def _decode_png(data: bytes, path: str) -> NDArray[np.uint8]:
+    """Decode a PNG to H×W×3 in Pillow, since torchvision's decoder ends the whole process where one is damaged."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        image.load()
+        if _shows_through(image):
+            raise _transparent_pixels(path)
+        orientation = image.getexif().get(EXIF_ORIENTATION)
+        if image.mode.startswith("I"):  # grey of 16 bits, of which torchvision keeps the upper 8
+            upper = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+            rgb = upper.convert("RGB")
+        else:
+            rgb = image.convert("RGB")
+    return np.array(rgb.transpose(TURNS[orientation]) if orientation in TURNS else rgb)
+
+
+def _transparent_pixels(path: str) -> DataError:
+    return DataError(f"{path} has transparent pixels; save it without an alpha channel, black where it was cut")
+
+
+def _shows_through(image: Image.Image) -> bool:
+    return image.has_transparency_data and bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
 
 
 def _read(path: str | Path) -> NDArray[np.uint8]:
@@ -86,7 +114,7 @@ def _read(path: str | Path) -> NDArray[np.uint8]:
 def _is_transparent(data: bytes) -> bool:
     """Say whether any pixel is; Pillow reads the header alone unless there is an alpha channel or a colour key."""
     with Image.open(io.BytesIO(data)) as image:
-        return image.has_transparency_data and bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
+        return _shows_through(image)
 
 
 class MaskFinder:

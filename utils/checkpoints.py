@@ -239,6 +239,8 @@ def load_state(folder: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # the unpickler raises many kinds, and its advice is to run the file's code
         raise DataError(f"{path} is damaged, or not the state that a training run writes") from None
+    if not isinstance(state, dict):
+        raise DataError(f"{path} is not the state that a training run writes")
     return state
 
 

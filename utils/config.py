@@ -13,11 +13,14 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from utils.errors import ConfigError, nearest
+from utils.names import shown
 from utils.yaml_file import load_yaml
 
 __all__ = ["from_mapping", "known_keys", "load_yaml", "parse_config", "to_yaml"]
 
 Config = TypeVar("Config")
+# The parser raises more than its own kind on values that no type takes, such as lists in lists in lists.
+_PARSER_ERRORS = (ArgumentError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def parse_config(
@@ -52,16 +55,18 @@ def parse_config(
         parser.add_argument(f"--{flag}", action="store_true", help=text)
     short = short_names or {}
     options = known_keys(config_class) | set(flags) | set(short) | {"config", "print_config", "help"}
+    _refuse_unprintable(argv)
     argv = [_in_full(argument, short) for argument in argv]
     argv = _with_list_values(config_class, _with_switches(config_class, argv))
     for path in _config_files(argv):
         _refuse_unknown_keys(load_yaml(path), config_class, path)
     _refuse_unknown_options(argv, options)
+    _refuse_sections(argv, config_class)
     try:
         namespace = parser.parse_args(argv)
         values = cast(Namespace, parser.instantiate(namespace))
-    except ArgumentError as error:
-        raise ConfigError(_one_line(str(error))) from None
+    except _PARSER_ERRORS as error:
+        raise ConfigError(_one_line(str(error) or type(error).__name__)) from None
     sections = {field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))}
     return config_class(**sections), {flag: bool(values[flag]) for flag in flags}
 
@@ -73,8 +78,8 @@ def from_mapping(config_class: type[Config], document: Mapping[str, Any], source
     parser.add_class_arguments(config_class)
     try:
         values = cast(Namespace, parser.instantiate(parser.parse_object(dict(document))))
-    except ArgumentError as error:
-        raise ConfigError(f"{source}: {_one_line(str(error))}") from None
+    except _PARSER_ERRORS as error:
+        raise ConfigError(f"{source}: {_one_line(str(error) or type(error).__name__)}") from None
     return config_class(**{field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))})
 
 
@@ -206,6 +211,20 @@ def _refuse_unknown_options(argv: list[str], options: set[str]) -> None:
                 raise ConfigError(f"unknown option '--{name}'{hint or '; see --help'}")
         elif position == 0 or "=" in argv[position - 1] or not argv[position - 1].startswith("--"):
             raise ConfigError(f"'{argument}' stands alone; options are written --section.key value, see --help")
+
+
+def _refuse_unprintable(argv: list[str]) -> None:
+    for argument in argv:
+        if not argument.isprintable():
+            raise ConfigError(f"the argument {shown(argument)} holds characters that cannot be printed; type it anew")
+
+
+def _refuse_sections(argv: list[str], config_class: type) -> None:
+    """Refuse a whole section as a value, which the parser would read from a file by rules of its own."""
+    for argument in argv:
+        key = argument.removeprefix("--").partition("=")[0].removesuffix("+")
+        if argument.startswith("--") and dataclasses.is_dataclass(_hint(config_class, key)):
+            raise ConfigError(f"'--{key}' is a section; options are written --{key}.key value, files --config FILE")
 
 
 def _is_number(text: str) -> bool:

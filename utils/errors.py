@@ -17,6 +17,16 @@ class ReportedError(Exception):
 
     in_every_process = False
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_printable(message))
+
+
+def _printable(text: str) -> str:
+    """Return a text whose lines a terminal shows as they are, whatever names and values it quotes."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class UserError(ReportedError):
     """A mistake in the input: what is wrong, where, what is allowed, how to fix it. Exit status 2."""
