@@ -11,6 +11,8 @@ from torch.func import functional_call
 
 from utils.errors import ConfigError
 
+_SHAPES: dict[tuple[str, int, str], tuple[int, ...] | None] = {}
+
 
 def data_config(model: nn.Module) -> dict[str, Any]:
     """Return what timm knows of the pictures that a model was trained on: size, mean, deviation, interpolation."""
@@ -42,7 +44,7 @@ def check_input(model: nn.Module, name: str, num_features: int, size: int) -> No
             f"{patch} px, such as {near}; {own}"
         )
     try:
-        shape = _output_shape(model, size)
+        shape = _known_shape(model, name, size)
     except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
         raise ConfigError(
             f"backbone '{name}' cannot take pictures of {size} px ({one_line(error)}); {own}: "
@@ -53,6 +55,14 @@ def check_input(model: nn.Module, name: str, num_features: int, size: int) -> No
             f"backbone '{name}' gives features of shape {shape} where one vector of {num_features} numbers "
             "a picture is needed; choose a classification model"
         )
+
+
+def _known_shape(model: nn.Module, name: str, size: int) -> tuple[int, ...] | None:
+    """Return ``_output_shape``, found once for runs that build the same network again: both views, seeds, a grid."""
+    key = name, size, repr(model)
+    if key not in _SHAPES:
+        _SHAPES[key] = _output_shape(model, size)
+    return _SHAPES[key]
 
 
 def _output_shape(model: nn.Module, size: int) -> tuple[int, ...] | None:

@@ -130,7 +130,7 @@ def _line(
 
 
 def _finish_curves(axes: Axes, title: str, label: str, epochs: Sequence[int]) -> None:
-    axes.set_title(title, pad=10)
+    axes.set_title(title, pad=10, y=1.0)  # a given height is not looked for
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
@@ -189,7 +189,7 @@ def save_batch_mosaic(
                 axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
                 axes.imshow(pixels[pair])
                 axes.set_axis_off()
-                axes.set_title(name, size=7, color=PALE, loc="left", pad=2, weight="normal")
+                axes.set_title(name, size=7, color=PALE, loc="left", pad=2, y=1.0, weight="normal")
             title = elide(labels[pair], 18 * len(views))
             figure.text(left / width, (bottom + tile + 0.13) / height, title, size=8.5, va="bottom")
 

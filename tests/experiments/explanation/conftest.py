@@ -1,18 +1,21 @@
 """Two finished runs with random weights, in folders as the train scripts leave them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from datasets.index import PairIndex
+from experiments import runs
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Config, Kind
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfConfig, OffTheShelfModelConfig, OneViewDataConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
 from utils.checkpoints import WEIGHTS_FILE, save_weights
-from utils.config import to_yaml
+from utils.config import from_mapping, to_yaml
 from utils.data_sections import DataConfig
 from utils.run_directory import CONFIG_FILE, METRICS_FILE
 
@@ -30,6 +33,22 @@ def write_run(folder: Path, kind: Kind, config: Config, index: PairIndex, logits
     (folder / METRICS_FILE).write_text(json.dumps(metrics | {"fingerprint": {"test": index.fingerprint()}}))
     np.savez(folder / "logits.npz", test=logits)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configurations_read_once() -> Iterator[None]:
+    """Parse the configuration of a run once, since two runs are read by almost all tests and never change."""
+    known: dict[str, Any] = {}
+
+    def read(config_class: type, document: dict[str, Any], source: Path) -> Any:  # noqa: ANN401
+        key = json.dumps([str(source), document])
+        if key not in known:
+            known[key] = from_mapping(config_class, document, source)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "from_mapping", read)
+        yield
 
 
 @pytest.fixture(scope="session")
