@@ -83,10 +83,8 @@ def _kills(kills: list[Record], equal: list[Record], signals: list[Record]) -> l
         lost = [kill["steps_lost"] for kill in found if "steps_lost" in kill]
         rows.append((words, count, max(lost) if lost else "-"))
     compared = len(kills) + len(equal) + len(signals)
-    parts = ["## kill -9\n", table(("while", "kill points", "survived", "most optimiser steps lost"), rows)]
-    parts.append(
-        f"{total} kills in all. {compared} interrupted runs were compared with an undisturbed one: all equal.\n"
-    )
+    parts = ["## kill -9\n", table(("while", "kill points, all survived", "most optimiser steps lost"), rows)]
+    parts.append(f"{total} kills in all. {compared} interrupted runs were compared with undisturbed ones: all equal.\n")
     parts.append("Equality of interrupted and uninterrupted runs:\n")
     cases = [("1 process, " + case, count) for case, count in _one_process(kills, signals)]
     cases += [(entry["case"], 1) for entry in equal]

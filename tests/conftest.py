@@ -78,7 +78,7 @@ def _without_machine(message: str, base: Path) -> str:
         message = re.sub(re.escape(folder) + r"/[^/\s'\"]+", "ROOT", message)
     message = message.replace(f"{Path.cwd()}/", "")
     message = re.sub(r"\.\d+\.(tmp|unfinished|replaced)", r".N.\1", message)
-    return re.sub(r"\b(process(?:es)?|pid) \d{2,}", r"\1 N", message)
+    return re.sub(r"\b(process(?: id|es)?|pid) \d{2,}", r"\1 N", message)
 
 
 def write_archive(folder: Path, photos: dict[str, int], seed: int = 0) -> Path:

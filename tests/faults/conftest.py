@@ -183,7 +183,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_short(item: pytest.Item) -> bool:
     marker = item.get_closest_marker("short")
-    return marker is None or (isinstance(item, pytest.Function) and item.callspec.params.get("which") in marker.args)
+    case = (
+        item.callspec.params.get("which") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    )
+    return marker is None or case in marker.args
 
 
 @pytest.fixture(scope="session")

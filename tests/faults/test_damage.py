@@ -42,6 +42,7 @@ def damage(path: Path, generator: random.Random) -> str:
     return f"one bit of {path.name} flipped"
 
 
+@pytest.mark.short
 @pytest.mark.points(short=1, soak=20)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     training: "Task", unfinished: Path, tmp_path: Path, record_fact: Callable[..., None], number: int

@@ -29,7 +29,7 @@ def assert_one_line(ended: "Ended", *words: str) -> None:
 
 @pytest.mark.parametrize("which", TASKS)
 @pytest.mark.points(short=1, soak=4)
-@pytest.mark.short("training")
+@pytest.mark.short
 def test_no_file_may_be_larger(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
 ) -> None:
@@ -62,11 +62,13 @@ def test_no_space_is_left(
     assert_one_line(ended)
     assert re.search("[Nn]o space", ended.err), ended.err
     task.assert_same_end(tmp_path / "out")
-    record_fact("disk", task=which, fault=re.sub(r"[0-9]+[.]tmp", "", f"no space left at {name}"), message=ended.err)
+    record_fact(
+        "disk", task=which, fault="no space left at " + re.sub(r"^[.]|[.][0-9]+[.]tmp", "", name), message=ended.err
+    )
 
 
 @pytest.mark.parametrize("which", TASKS)
-@pytest.mark.short("training")
+@pytest.mark.short("preprocessing")
 def test_a_folder_that_may_not_be_written(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str
 ) -> None:
