@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.index import PairIndex
+from experiments.diagnosis import diagnose
 from experiments.figures import save_batch_mosaic
 from experiments.kinds import Config, Kind
 from experiments.loading import load_splits
@@ -29,6 +30,7 @@ def dry_run(kind: Kind, config: Config) -> None:
     picture = Path(f"{config.run.dir}-dry_run.png" if config.run.dir else "dry_run.png")
     accelerator, config = start(config)
     splits = load_splits(config.data, config.train.seed)
+    print("\n".join(diagnose(splits, config).lines))
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
     config = setup.config
     for note in setup.notes:

@@ -19,6 +19,7 @@ from experiments.continuation import (
     refuse_other_data,
     restore,
 )
+from experiments.diagnosis import diagnose
 from experiments.kinds import Config, Kind
 from experiments.loading import load_splits
 from experiments.micro_batch import memory_explained, pairs_at_once
@@ -75,6 +76,9 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
             return {}
         print(f"{run.path} is finished already; its scores follow")
         return run.read_metrics()
+    diagnosis = diagnose(splits, config)
+    if accelerator.is_main_process:
+        print("\n".join(diagnosis.lines))
     setup = build_setup(kind, config, splits, accelerator, initialise=True)
     config = setup.config
     if accelerator.is_main_process:
