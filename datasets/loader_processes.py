@@ -22,7 +22,7 @@ def begin_worker(_worker: int) -> None:
 
 
 def report_dead_workers() -> None:
-    """Let the handler that torch has set for dead workers raise a ``LostWorkerError`` of one line instead of its own."""
+    """Let the handler that torch has set for dead workers raise a ``LostWorkerError`` of one line, not its own."""
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         return
     torchs = signal.getsignal(signal.SIGCHLD)
