@@ -60,6 +60,7 @@ def render(record: Record) -> str:
     """Return the page."""
     sections: Mapping[str, list[Record]] = record["sections"]
     parts = [INTRODUCTION, f"Measured on {record['date']}: {record['machine']}.\n"]
+    parts += [f"{record['note']}\n"] if "note" in record else []
     parts += _kills(sections.get("kill", []), sections.get("equal", []), sections.get("signal", []))
     parts += _faults(sections)
     parts += _damage(sections)
@@ -87,7 +88,7 @@ def _kills(kills: list[Record], equal: list[Record], signals: list[Record]) -> l
     parts.append(f"{total} kills in all. {compared} interrupted runs were compared with undisturbed ones: all equal.\n")
     parts.append("Equality of interrupted and uninterrupted runs:\n")
     cases = [("1 process, " + case, count) for case, count in _one_process(kills, signals)]
-    cases += [(entry["case"], 1) for entry in equal]
+    cases += sorted(Counter(entry["case"] for entry in equal).items())
     parts.append(table(("case", "runs compared, all equal"), cases))
     if signals:
         parts.append("## Signals\n")
