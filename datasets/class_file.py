@@ -9,7 +9,7 @@ from utils.names import name_problem, shown
 
 CLASS_FILE = "category_id.txt"
 BACKGROUND_ID = 0
-_LINE = re.compile(r"\s*(\d+)\s+(\S.*?)\s*")
+_LINE = re.compile(r"\s*([0-9]{1,5})\s+(\S.*?)\s*")  # a mask has at most 16 bits
 
 
 def read_class_file(path: Path, problems: list[str], notes: list[str]) -> dict[int, str]:

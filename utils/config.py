@@ -64,6 +64,7 @@ def parse_config(
     _refuse_sections(argv, config_class)
     try:
         namespace = parser.parse_args(argv)
+        _refuse_nulls(namespace, config_class)
         values = cast(Namespace, parser.instantiate(namespace))
     except _PARSER_ERRORS as error:
         raise ConfigError(_one_line(str(error) or type(error).__name__)) from None
@@ -77,7 +78,9 @@ def from_mapping(config_class: type[Config], document: Mapping[str, Any], source
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(config_class)
     try:
-        values = cast(Namespace, parser.instantiate(parser.parse_object(dict(document))))
+        namespace = parser.parse_object(dict(document))
+        _refuse_nulls(namespace, config_class)
+        values = cast(Namespace, parser.instantiate(namespace))
     except _PARSER_ERRORS as error:
         raise ConfigError(f"{source}: {_one_line(str(error) or type(error).__name__)}") from None
     return config_class(**{field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))})
@@ -211,6 +214,14 @@ def _refuse_unknown_options(argv: list[str], options: set[str]) -> None:
                 raise ConfigError(f"unknown option '--{name}'{hint or '; see --help'}")
         elif position == 0 or "=" in argv[position - 1] or not argv[position - 1].startswith("--"):
             raise ConfigError(f"'{argument}' stands alone; options are written --section.key value, see --help")
+
+
+def _refuse_nulls(namespace: Namespace, config_class: type) -> None:
+    """Refuse null where it is not allowed, which the parser takes for every type."""
+    for key in sorted(known_keys(config_class)):
+        members = _members(config_class, key)
+        if types.NoneType not in members and namespace.get(key, "") is None:
+            raise ConfigError(f"{key} is null; give it a value, or leave the key out")
 
 
 def _refuse_unprintable(argv: list[str]) -> None:

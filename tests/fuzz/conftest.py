@@ -60,7 +60,7 @@ def fuzz(soak: bool, record_fact: Callable[..., None]) -> Fuzz:
             derandomize=not soak,
             deadline=None,
             database=None,
-            phases=(Phase.generate, Phase.shrink) if soak else (Phase.generate,),
+            phases=(Phase.generate,),
             suppress_health_check=list(HealthCheck),
         )
         @given(strategy)

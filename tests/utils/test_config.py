@@ -142,3 +142,15 @@ def test_what_is_true_or_false_may_stand_alone() -> None:
     assert not parse("--model.tied", "false").model.tied
     assert parse("--train.tf32", "--train.fused").train.tf32 is True  # may be 'auto' too
     assert parse("--train.tf32", "auto").train.tf32 == "auto"
+
+
+@pytest.mark.parametrize("argv", [["--train.epochs", "null"], ["--config", "FILE"]])
+def test_null_is_refused_where_a_value_is_needed(tmp_path: Path, argv: list[str]) -> None:
+    file = write(tmp_path / "a.yaml", "train:\n  epochs:\n")
+    with pytest.raises(ConfigError, match=r"train\.epochs.* (is null; give it a value|expected int)"):
+        parse(*(file if word == "FILE" else word for word in argv))
+
+
+def test_a_section_is_no_option() -> None:
+    with pytest.raises(ConfigError, match=r"^'--data' is a section; options are written --data\.key value"):
+        parse("--data", "other.yaml")
