@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from experiments import figures, outcome
+from experiments import figures, outcome, training
 from experiments import fit as fit_module
 from experiments.kinds import Config, Kind
 from experiments.paper import command, pictures
@@ -223,13 +223,13 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(
         os.kill(os.getpid(), signal.SIGINT)
         return original(*given)
 
-    monkeypatch.setattr(fit_module, "train_one_epoch", interrupted)
+    monkeypatch.setattr(training, "train_one_epoch", interrupted)
     call = arguments(small_grid, pair_tree, copy, "--tables", "8", "--probe", "false")
     message = f"^run {RUNS[2]}, seed 0 was stopped by signal 2 after a checkpoint; repeat the same command to go on$"
     with pytest.raises(InterruptedRunError, match=message) as stopped:
         paper_command(call)
     assert stopped.value.signal_number == signal.SIGINT
-    monkeypatch.setattr(fit_module, "train_one_epoch", original)
+    monkeypatch.setattr(training, "train_one_epoch", original)
     trained: list[str] = []
 
     def recorded(kind: Kind, config: Config) -> dict[str, Any]:
