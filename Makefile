@@ -17,12 +17,13 @@ demo: install
 paper: install
 	$(BIN)/python -m experiments.paper --grid $(GRID) --data.root $(DATA) --out $(PAPER_DIR) $(if $(RECIPE),--recipe $(RECIPE))
 
+# The tests of a file share what is costly to make, so a file stays in one worker.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # The long form of the tests of faults and bad input, about 20 minutes, and docs/reliability.md made of what they saw.
 SOAK ?= build/soak
-BAD_INPUT = $(shell find tests -name 'test_bad_input*.py' -o -name 'test_untrusted_input.py' -o -name 'test_*problems*.py')
+BAD_INPUT = $(shell find tests -name 'test_bad_input*.py' -o -name 'test_untrusted*.py' -o -name 'test_*problems*.py')
 
 soak: install
 	rm -rf $(SOAK)

@@ -130,7 +130,7 @@ TREES: list[tuple[Callable[[Path], None], str]] = [
     (folders_that_differ_by_case, r"^class folders of \S+: classes 'Tomato' and 'tomato' differ only by .* rename one"),
     (no_training_pair, r"class 'tomato' has no training pair .*; add some, or leave it out with data\.exclude$"),
     (one_class, r"there is only one class, 'tomato'; a classifier needs at least two: .*, or shorten data\.exclude$"),
-    (class_file_of_bytes, r"classes\.yaml is not a class file .*; it needs 'classes: \[\{name: …, folder: …\}, …\]'"),
+    (class_file_of_bytes, r"^the class file \S+classes\.yaml is not UTF-8 text \(at byte 0\); save it as UTF-8$"),
 ]
 
 

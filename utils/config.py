@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -75,8 +76,7 @@ def parse_config(
 def from_mapping(config_class: type[Config], document: Mapping[str, Any], source: Path) -> Config:
     """Build a configuration from the mapping of a ``config.yaml`` that a run wrote."""
     _refuse_unknown_keys(dict(document), config_class, source)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(config_class)
+    parser = _parser_of_mappings(cast(Any, config_class))
     try:
         namespace = parser.parse_object(dict(document))
         _refuse_nulls(namespace, config_class)
@@ -84,6 +84,14 @@ def from_mapping(config_class: type[Config], document: Mapping[str, Any], source
     except _PARSER_ERRORS as error:
         raise ConfigError(f"{source}: {_one_line(str(error) or type(error).__name__)}") from None
     return config_class(**{field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))})
+
+
+@cache
+def _parser_of_mappings(config_class: type) -> ArgumentParser:
+    """Build the parser once for all runs that are read; building costs as much as parsing."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(config_class)
+    return parser
 
 
 def to_yaml(config: object) -> str:

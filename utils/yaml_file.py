@@ -131,7 +131,9 @@ def read_yaml(path: Path, what: str = "configuration file", error: type[UserErro
     except (FileNotFoundError, NotADirectoryError):
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else [])
         raise error(f"the {what} {path} does not exist{near}") from None
-    except (OSError, ValueError) as problem:  # a path may hold NUL, a file any bytes
+    except UnicodeDecodeError as problem:
+        raise error(f"the {what} {path} is not UTF-8 text (at byte {problem.start:,}); save it as UTF-8") from None
+    except (OSError, ValueError) as problem:  # a path may hold NUL
         raise error(f"the {what} {_shown(str(path))} cannot be read: {_shown(str(problem))}") from None
     return parse_yaml(text, str(path), error)
 

@@ -59,6 +59,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     record_fact("damage", fault=what, message=said.replace(str(run), "RUN"))
 
 
+@pytest.mark.short
 def test_no_whole_checkpoint_is_an_error(
     training: "Task", unfinished: Path, tmp_path: Path, record_fact: Callable[..., None]
 ) -> None:

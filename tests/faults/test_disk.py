@@ -46,7 +46,7 @@ def test_no_file_may_be_larger(
 
 @pytest.mark.parametrize("which", TASKS)
 @pytest.mark.points(short=1, soak=4)
-@pytest.mark.short("evaluation", "preprocessing")
+@pytest.mark.short("preprocessing")
 def test_no_space_is_left(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
 ) -> None:

@@ -49,7 +49,7 @@ def steps_lost(trace: Path, again: "Ended") -> int:
 
 @pytest.mark.parametrize("which", ["training", "scoring", "checkpoint", "log", "results"])
 @pytest.mark.points(short=1, soak=8)
-@pytest.mark.short("training", "scoring", "checkpoint", "results")
+@pytest.mark.short("training", "scoring", "checkpoint")
 def test_training(training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str, number: int) -> None:
     fault = kill_at(training, number, lambda event: phase(event) == which)
     trace = tmp_path / "trace"

@@ -130,7 +130,7 @@ def test_a_fused_step_is_the_same_step(name: str) -> None:
 def unpooled() -> torch.Tensor:
     """An operation that torch has in no deterministic form."""
     values, places = functional.max_pool2d(torch.ones(1, 1, 4, 4), 2, return_indices=True)
-    return functional.max_unpool2d(values, places, [2])
+    return functional.max_unpool2d(values, places, [2, 2])
 
 
 def test_deterministic_algorithms_are_asked_for_and_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
