@@ -29,7 +29,7 @@ from Off_the_shelfs.config import BackboneConfig
 from RveRNets.config import RveRNetConfig, RveRNetModelConfig
 from utils.data_sections import DataConfig
 from utils.devices import make_accelerator
-from utils.engine import Meter, train_one_epoch
+from utils.engine import LOSS_UNITS, Meter, train_one_epoch
 from utils.sections import TrainConfig
 from utils.transfer import on_device
 
@@ -69,7 +69,7 @@ def train(root: str, name: str) -> dict[str, Any]:
             plan,
             first,
             meter,
-            lambda _steps, _means, meter=meter, sums=sums: sums.append(meter.loss_sum),  # type: ignore[misc]
+            lambda _steps, _means, meter=meter, sums=sums: sums.append(meter.loss_units / LOSS_UNITS),  # type: ignore[misc]
             lambda: False,
         )
         losses += [float(loss) / sum(parts) for loss, parts in zip(np.diff(sums), plan, strict=True)]

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -19,7 +20,6 @@ from utils.checkpoints import (
     AVERAGE_FILE,
     BEST_FILE,
     WEIGHTS_FILE,
-    Found,
     adopt,
     copy_checkpoint,
     find_checkpoint,
@@ -30,8 +30,8 @@ from utils.checkpoints import (
 )
 from utils.config import load_yaml, to_yaml
 from utils.errors import ConfigError, DataError, LostWorkerError, os_error_text, problem_list
-from utils.files import replace_by_link
-from utils.processes import only_main
+from utils.files import write_bytes
+from utils.processes import from_main
 from utils.run_directory import CONFIG_FILE, RunDirectory
 from utils.seeding import random_states, restore_random_states
 
@@ -66,6 +66,49 @@ class CheckpointClock:
         self.since = time.monotonic()
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run starts from, the same in every process.
+
+    Attributes:
+        begun: whether an unfinished run is continued.
+        checkpoint: name of the folder of its newest whole checkpoint; null where it has none.
+    """
+
+    begun: bool
+    checkpoint: str | None = None
+
+
+def look_for_run(run: RunDirectory, config: Config, accelerator: Accelerator, held: ExitStack) -> Beginning:
+    """Find an unfinished run that is to be continued, lock it, and choose its newest whole checkpoint.
+
+    Raises:
+        ConfigError: another process writes there, or the configuration differs from that of the run.
+        DataError: the run has checkpoints, but all of them are damaged; or its rows without any checkpoint.
+    """
+    if not from_main(accelerator, lambda: config.run.resume == "auto" and run.begun):
+        return Beginning(begun=False)
+    refuse_other_configuration(run, config)
+    occupy(run, accelerator, held, begun=True)
+    return Beginning(True, from_main(accelerator, lambda: _choose_checkpoint(run)))
+
+
+def _choose_checkpoint(run: RunDirectory) -> str | None:
+    """Say which checkpoints are damaged, and refuse where no other is left."""
+    found = find_checkpoint(run.path)
+    if found.folder is not None:
+        for folder, problem in found.damaged.items():
+            print(f"note: {folder} is damaged ({problem}); going on from {found.folder.name} instead")
+        return found.folder.name
+    advice = "restore one of them, or delete the folder and train again"
+    if found.damaged:
+        problems = "; ".join(f"{folder.name}: {problem}" for folder, problem in found.damaged.items())
+        raise DataError(f"run.resume: no checkpoint of {run.path} is whole ({problems}); {advice}")
+    if run.has_rows:
+        raise DataError(f"run.resume: the checkpoints of {run.path}, which its log.jsonl tells of, are gone; {advice}")
+    return None
+
+
 def occupy(run: RunDirectory, accelerator: Accelerator, held: ExitStack, *, begun: bool) -> None:
     """Lock the folder of a run until ``held`` closes; every process calls it, the main one holds the lock.
 
@@ -82,13 +125,14 @@ def occupy(run: RunDirectory, accelerator: Accelerator, held: ExitStack, *, begu
     def take() -> None:
         if not begun:
             run.refuse_unless_empty()
-            if not run.path.exists():
-                held.callback(run.discard_unless_begun)
+        made = not run.path.exists()
         held.enter_context(run.lock())
         if not begun:
             run.refuse_unless_empty()  # another run may have begun and ended meanwhile
+        if made:
+            held.callback(run.discard_unless_begun)  # while the lock is still held
 
-    only_main(accelerator, take)
+    from_main(accelerator, take)
 
 
 def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> None:
@@ -115,15 +159,20 @@ def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) ->
     facts |= {"versions": state["machine"]["versions"]}
     average = setup.average.module.state_dict() if setup.average is not None else None
     best = run.checkpoint_best / WEIGHTS_FILE
-    kept = config.run.keep_every is not None and progress.epoch % config.run.keep_every == 0
     try:
         save_checkpoint(
             run.path, setup.model.state_dict(), average, state, facts, best if progress.best_epoch is not None else None
         )
-        if kept and progress.step_in_epoch == 0:
-            copy_checkpoint(run.checkpoint_last, run.checkpoint_of(progress.epoch))
+        _keep(run, config, progress)
     except OSError as error:
         raise DataError(f"a checkpoint of {run.path} could not be written: {os_error_text(error)}") from None
+
+
+def _keep(run: RunDirectory, config: Config, progress: Progress) -> None:
+    """Give the last checkpoint a name that stays, where it is one of those that ``run.keep_every`` asks for."""
+    every, kept = config.run.keep_every, run.checkpoint_of(progress.epoch)
+    if every is not None and progress.step_in_epoch == 0 and progress.epoch % every == 0 and not kept.exists():
+        copy_checkpoint(run.checkpoint_last, kept)
 
 
 def machine_facts(processes: int) -> dict[str, Any]:
@@ -135,33 +184,32 @@ def machine_facts(processes: int) -> dict[str, Any]:
 @contextmanager
 def how_to_go_on(run: RunDirectory) -> Iterator[None]:
     """Say at the end of a message about data, files or lost workers how the run, which has begun, goes on."""
-    advice = f"Continue with the same command and --run.dir {run.path} --run.resume auto"
     try:
         yield
     except (DataError, LostWorkerError) as error:
-        error.args = (f"{error}. {advice}",)
+        error.args = (f"{error}. {run.how_to_go_on}",)
         raise
     except OSError as error:
-        raise DataError(f"{os_error_text(error)}. {advice}") from None
+        raise DataError(f"{os_error_text(error)}. {run.how_to_go_on}") from None
 
 
-def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress:
-    """Put a run that has begun into the state of its newest whole checkpoint; at its beginning where there is none.
+def restore(run: RunDirectory, config: Config, setup: Setup, beginning: Beginning) -> Progress:
+    """Put a run that has begun into the state of a checkpoint; at its beginning where there is none.
 
     Raises:
         ConfigError: classes or data differ from those of the run; lists what differs.
-        DataError: the run has checkpoints, but all of them are damaged.
     """
     accelerator = setup.training.accelerator
-    found = Found(None, {})
-    if accelerator.is_main_process:
-        found = find_checkpoint(run.path)
-    only_main(accelerator, lambda: _take_over(run, found))
-    if not run.checkpoint_last.is_dir():
+    if beginning.checkpoint is None:
+        recorded = run.read_environment().get("data")
+        if recorded:
+            classes = list(recorded["train"]["classes"])
+            refuse_other_data(run, config, {"classes": classes, "data": recorded}, setup.splits)
         if accelerator.is_main_process:
+            print(f"{run.path} has no checkpoint yet; starting from the beginning")
             run.truncate_log([])
         return Progress()
-    folder = run.checkpoint_last
+    folder = run.path / beginning.checkpoint
     state = load_state(folder)
     refuse_other_data(run, config, state, setup.splits)
     load_into(setup.model, load_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
@@ -172,30 +220,17 @@ def restore(run: RunDirectory, config: Config, setup: Setup) -> Progress:
         setup.training.accelerator.scaler.load_state_dict(state["scaler"])
     restore_random_states(state["random"])
     progress = Progress(**state["progress"])
+    accelerator.wait_for_everyone()  # all have read what is renamed now
     if accelerator.is_main_process:
-        if (folder / BEST_FILE).is_file():
+        adopt(find_checkpoint(run.path), run.path)
+        _keep(run, config, progress)
+        best = run.checkpoint_last / BEST_FILE
+        if best.is_file():
             run.checkpoint_best.mkdir(exist_ok=True)
-            replace_by_link(folder / BEST_FILE, run.checkpoint_best / WEIGHTS_FILE)
+            write_bytes(run.checkpoint_best / WEIGHTS_FILE, best.read_bytes())
         run.truncate_log(progress.rows)
         _tell(run, progress, state["machine"], machine_facts(accelerator.num_processes))
     return progress
-
-
-def _take_over(run: RunDirectory, found: Found) -> None:
-    """Say which checkpoints are damaged, refuse where no other is left, and put the one that was found first."""
-    for folder, problem in found.damaged.items():
-        if found.folder is not None:
-            print(f"note: {folder} is damaged ({problem}); going on from {found.folder.name}, the one before")
-    if found.folder is None and found.damaged:
-        problems = "; ".join(f"{folder.name}: {problem}" for folder, problem in found.damaged.items())
-        raise DataError(
-            f"run.resume: no checkpoint of {run.path} is whole ({problems}); restore one of them, or delete the folder "
-            f"and train again"
-        )
-    try:
-        adopt(found, run.path)
-    except OSError as error:
-        raise DataError(f"run.resume: {os_error_text(error)}") from None
 
 
 def _tell(run: RunDirectory, progress: Progress, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -13,7 +13,9 @@ from accelerate import Accelerator
 
 from experiments.continuation import (
     MAY_DIFFER,
+    Beginning,
     how_to_go_on,
+    look_for_run,
     occupy,
     refuse_other_configuration,
     refuse_other_data,
@@ -30,20 +32,25 @@ from experiments.settle import start
 from experiments.setup import Setup, build_setup
 from experiments.training import TrainingLoop, interrupted
 from Off_the_shelfs.origin import describe_weights
-from utils.checkpoints import PREVIOUS, WEIGHTS_FILE, load_into, load_weights
+from utils.checkpoints import BEST_FILE, PREVIOUS, load_into, load_weights
 from utils.config import to_yaml
 from utils.devices import without_deterministic_algorithm
-from utils.processes import only_main, refuse_disagreement
+from utils.processes import from_main, refuse_disagreement
 from utils.profiling import SUMMARY_FILE, step_profiler
 from utils.provenance import continued, describe_environment
-from utils.run_directory import ENVIRONMENT_FILE, RunDirectory
+from utils.run_directory import RunDirectory
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag, stop_on_signals
 from utils.watch import watched
 
 
-def fit(kind: Kind, config: Config) -> dict[str, Any]:
+def fit(kind: Kind, config: Config, named: Path | None = None) -> dict[str, Any]:
     """Train a model, score it on the test split and leave a complete run directory.
+
+    Args:
+        kind: what is trained.
+        config: how.
+        named: the folder that a command names to continue the run; null where that is ``run.dir``.
 
     Returns:
         The content of ``metrics.json``.
@@ -56,14 +63,13 @@ def fit(kind: Kind, config: Config) -> dict[str, Any]:
     """
     accelerator, config = start(config)
     assert config.run.dir is not None
-    run = RunDirectory(Path(config.run.dir))
-    advice = f"Continue with the same command and --run.dir {run.path} --run.resume auto"
-    with watched(accelerator, advice), ExitStack() as held:
+    run = RunDirectory(Path(config.run.dir), named)
+    with watched(accelerator, run.how_to_go_on), ExitStack() as held:
         return _fit(kind, config, run, accelerator, held)
 
 
 def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator, held: ExitStack) -> dict[str, Any]:
-    only_main(accelerator, run.refuse_if_locked)
+    from_main(accelerator, run.refuse_if_locked)
     if config.run.resume == "never":
         run.refuse_unless_empty()
     splits = load_splits(config.data, config.train.seed)
@@ -79,14 +85,20 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
     diagnosis = diagnose(splits, config)
     if accelerator.is_main_process:
         print("\n".join(diagnosis.lines))
-    setup = build_setup(kind, config, splits, accelerator, initialise=True)
+    beginning = look_for_run(run, config, accelerator, held)
+    # A checkpoint holds all weights; the files that they came from at first may be gone.
+    setup = build_setup(kind, config, splits, accelerator, initialise=beginning.checkpoint is None)
     config = setup.config
     if accelerator.is_main_process:
         for note in setup.notes:
             print(f"note: {note}")
-    progress = _begin(kind, run, config, setup, held)
-    # On machines that do not share the folder of the run, one would find a checkpoint and another none.
-    refuse_disagreement(accelerator, {"checkpoint to continue from": str(progress.step)})
+    if beginning.begun:
+        progress = restore(run, config, setup, beginning)
+    else:
+        occupy(run, accelerator, held, begun=False)
+        progress = Progress()
+    if accelerator.is_main_process:
+        _record_start(kind, run, config, setup, progress, beginning)
     accelerator.wait_for_everyone()
     with how_to_go_on(run), without_deterministic_algorithm():
         if setup.banks is not None:
@@ -99,35 +111,21 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
             return _finish(kind, run, config, setup, progress, stop)
 
 
-def _begin(kind: Kind, run: RunDirectory, config: Config, setup: Setup, held: ExitStack) -> Progress:
-    """Lock the run's folder and start the run there, or put an unfinished one into the state of its checkpoint."""
-    accelerator = setup.training.accelerator
-    begun = config.run.resume == "auto" and run.begun
-    if begun:
-        refuse_other_configuration(run, config)
-    occupy(run, accelerator, held, begun=begun)
-    progress = restore(run, config, setup) if begun else Progress()
-    if accelerator.is_main_process:
-        _record_start(kind, run, config, setup, progress, begun=begun)
-    return progress
-
-
 def _record_start(
-    kind: Kind, run: RunDirectory, config: Config, setup: Setup, progress: Progress, *, begun: bool
+    kind: Kind, run: RunDirectory, config: Config, setup: Setup, progress: Progress, beginning: Beginning
 ) -> None:
-    """Write ``env.json`` and ``config.yaml``, or add to the former where and when the run goes on."""
+    """Write ``env.json`` and ``config.yaml``; where a run goes on, add to the former where and when."""
     device = setup.training.accelerator.device.type
-    environment = run.read_environment() if begun else {}
-    if not environment:
+    known = run.read_environment() if beginning.checkpoint is not None else {}
+    if not known:
         weights = describe_weights(setup.model.backbones)
         seeds, data = [config.train.seed], setup.splits.summary
-        environment = describe_environment(kind.script, device, seeds=seeds, data=data, weights=weights)
-        if begun:
-            environment["parts"] = []  # nothing is known of those before
-    if begun:
-        run.write_json(ENVIRONMENT_FILE, continued(environment, device, progress.step))
-    else:
-        run.start(to_yaml(config), environment)
+        known = describe_environment(kind.script, device, seeds=seeds, data=data, weights=weights)
+        if beginning.checkpoint is not None:
+            known["parts"] = []  # nothing is known of those before
+    if beginning.checkpoint is not None:
+        known = continued(known, device, progress.step)
+    run.record(to_yaml(config), known)
 
 
 @contextmanager
@@ -150,7 +148,7 @@ def _finish(
     """Score the selected weights and write every result, ``metrics.json`` last."""
     accelerator = setup.training.accelerator
     if config.eval.selection == "best":
-        path = run.checkpoint_best / WEIGHTS_FILE
+        path = run.checkpoint_last / BEST_FILE
         load_into(setup.scored_model, load_weights(path), path)
     else:
         settle_statistics(setup, config)

@@ -14,23 +14,27 @@ class Progress:
         epoch: epochs completed.
         step: optimiser steps taken since the start.
         step_in_epoch: those of the unfinished epoch.
-        loss_sum, hits, pairs: sums of the unfinished epoch.
+        loss_units, hits, pairs: sums of the unfinished epoch, as in ``utils.engine.Meter``.
+        seconds, waited: those that the unfinished epoch took so far, and those of them without the next batch.
         rows: one row per completed epoch, as in ``log.jsonl``.
     """
 
     epoch: int = 0
     step: int = 0
     step_in_epoch: int = 0
-    loss_sum: float = 0.0
-    hits: float = 0.0
+    loss_units: int = 0
+    hits: int = 0
     pairs: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def advance(self, steps: int, meter: Meter) -> None:
         """Add the steps taken and take over the meter's sums."""
         self.step += steps
         self.step_in_epoch += steps
-        self.loss_sum, self.hits, self.pairs = meter.loss_sum, meter.hits, meter.pairs
+        self.loss_units, self.hits, self.pairs = meter.loss_units, meter.hits, meter.pairs
+        self.waited += meter.waited
 
     def at(self, steps: int, meter: Meter) -> "Progress":
         """Return the place ``steps`` further on, for a checkpoint in the middle of an epoch."""
@@ -42,7 +46,13 @@ class Progress:
         """Close an epoch with its row."""
         self.rows.append(row)
         self.epoch += 1
-        self.step_in_epoch, self.loss_sum, self.hits, self.pairs = 0, 0.0, 0.0, 0
+        self.step_in_epoch, self.loss_units, self.hits, self.pairs = 0, 0, 0, 0
+        self.seconds = self.waited = 0.0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epochs completed and optimiser steps taken: what a checkpoint is of."""
+        return self.epoch, self.step
 
     @property
     def best_epoch(self) -> int | None:

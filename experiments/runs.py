@@ -162,9 +162,10 @@ def _refuse_classes(record: RunRecord, folder: Path, found: Sequence[str], wante
 def _read(path: Path, name: str) -> RunRecord:
     run = RunDirectory(path)
     if not run.finished:
+        of_seeds = path.name.startswith("seed") and (path.parent / CONFIG_FILE).is_file()
         raise DataError(
             f"{path} is an unfinished run (it has no {METRICS_FILE}); finish it with its training command and "
-            f"--run.dir {path} --run.resume auto"
+            f"--run.dir {path.parent if of_seeds else path} --run.resume auto"
         )
     metrics = run.read_metrics()
     if not (path / WEIGHTS_FILE).is_file():

@@ -14,8 +14,7 @@ from experiments.kinds import Config, Kind
 from experiments.settle import start
 from experiments.statistics import t_interval
 from utils.config import to_yaml
-from utils.errors import InterruptedRunError, UserError
-from utils.processes import refuse_disagreement
+from utils.processes import from_main, refuse_disagreement
 from utils.provenance import describe_environment, describe_files
 from utils.run_directory import METRICS_FILE, RunDirectory
 from utils.watch import watched
@@ -31,18 +30,24 @@ def fit_seeds(kind: Kind, config: Config) -> dict[str, Any]:
     seeds = config.train.seeds
     assert seeds is not None
     accelerator, config = start(config)
-    folder = Path(config.run.dir or "")
-    advice = f"Continue with the same command and --run.dir {folder} --run.resume auto"
-    with watched(accelerator, advice), ExitStack() as held:
+    run = RunDirectory(Path(config.run.dir or ""))
+    with watched(accelerator, run.how_to_go_on), ExitStack() as held:
         refuse_disagreement(accelerator, {"configuration": dataclasses.asdict(config)}, may_differ=MAY_DIFFER)
-        run = RunDirectory(folder)
-        begun = config.run.resume == "auto" and run.begun
+        begun = from_main(accelerator, lambda: config.run.resume == "auto" and run.begun)
         if begun:
             refuse_other_configuration(run, config)
         occupy(run, accelerator, held, begun=begun)
         if accelerator.is_main_process and not begun:
-            run.start(to_yaml(config), describe_environment(kind.script, config.train.device, seeds=seeds))
+            environment = describe_environment(kind.script, config.train.device, seeds=seeds)
+            run.record(to_yaml(config), environment)
+            held.callback(_discard_if_no_seed_began, run)
         return _fit_each(kind, config, seeds, run, accelerator)
+
+
+def _discard_if_no_seed_began(run: RunDirectory) -> None:
+    """Remove the folder that this start made where its first run was refused."""
+    if not any(run.path.glob("seed*")):
+        shutil.rmtree(run.path, ignore_errors=True)
 
 
 def _fit_each(
@@ -55,18 +60,7 @@ def _fit_each(
         one = dataclasses.replace(config.run, dir=str(folder / f"seed{seed}"))
         if accelerator.is_main_process:
             print(f"seed {seed}")
-        try:
-            results.append(fit(kind, dataclasses.replace(config, train=train, run=one)))
-        except UserError:
-            if not any(folder.glob("seed*")):
-                shutil.rmtree(folder, ignore_errors=True)  # this call made it, and nothing came of it
-            raise
-        except InterruptedRunError as stopped:
-            raise InterruptedRunError(
-                f"seed {seed} was stopped by signal {stopped.signal_number} after a checkpoint. Continue with the same "
-                f"command and --run.dir {folder} --run.resume auto",
-                stopped.signal_number,
-            ) from None
+        results.append(fit(kind, dataclasses.replace(config, train=train, run=one), folder))
     if not all(results):
         return {}  # another process writes
     summary: dict[str, Any] = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}

@@ -42,6 +42,7 @@ class TrainingLoop:
     def __post_init__(self) -> None:
         self._accelerator = self.setup.training.accelerator
         self._clock = CheckpointClock(self.config.run.checkpoint_minutes)
+        self._saved: tuple[int, int] | None = None
 
     def complete(self) -> None:
         """Run the epochs that are left.
@@ -51,15 +52,17 @@ class TrainingLoop:
             DataError: a checkpoint cannot be written, or a picture not be read.
         """
         while self.progress.epoch < self.config.train.epochs:
-            started, pairs_before = time.perf_counter(), self.progress.pairs
+            started = time.perf_counter()
             meter, stopped = self._train_epoch()
+            self.progress.seconds += time.perf_counter() - started
             if stopped:
                 self._stop_here()
-            seconds = max(1e-3, time.perf_counter() - started)
+            if agree(self._accelerator, self._clock.due()):
+                self._checkpoint(self.progress)  # what was learned is not to be lost while it is scored
             row: dict[str, Any] = {"epoch": self.progress.epoch + 1, "step": self.progress.step}
             row |= largest_rates(self.setup.training.optimizer)
-            row["pairs_per_second"] = round((self.progress.pairs - pairs_before) / seconds, 1)
-            row |= {"seconds": round(seconds, 3), "waited_seconds": round(meter.waited, 3)}
+            row["pairs_per_second"] = round(self.progress.pairs / max(1e-3, self.progress.seconds), 1)
+            row |= {"seconds": round(self.progress.seconds, 3), "waited_seconds": round(self.progress.waited, 3)}
             try:
                 row |= {"train": meter.means()} | score_epoch(self.setup, self.config, self.stop)
             except ScoringStopped:
@@ -74,7 +77,7 @@ class TrainingLoop:
         setup, progress = self.setup, self.progress
         setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
         plan = setup.sampler.plan_sizes()
-        meter = Meter(self._accelerator.device, progress.loss_sum, progress.hits, progress.pairs)
+        meter = Meter(self._accelerator.device, progress.loss_units, progress.hits, progress.pairs)
         bar = tqdm(
             total=len(setup.splits.train),
             initial=progress.pairs,
@@ -99,8 +102,9 @@ class TrainingLoop:
         return meter, stopped
 
     def _checkpoint(self, progress: Progress) -> None:
-        if self._accelerator.is_main_process:
+        if self._accelerator.is_main_process and self._saved != progress.place:
             save(self.run, self.config, self.setup, progress)
+        self._saved = progress.place
         self._clock.restart()
 
     def _record_epoch(self) -> None:
@@ -117,13 +121,13 @@ class TrainingLoop:
                 self.run.checkpoint_best.mkdir(exist_ok=True)
                 save_weights(self.setup.scored_model.state_dict(), self.run.checkpoint_best / WEIGHTS_FILE)
         regular = progress.epoch % options.checkpoint_every == 0 or progress.epoch == self.config.train.epochs
-        if regular or (options.keep_every is not None and progress.epoch % options.keep_every == 0):
+        kept = options.keep_every is not None and progress.epoch % options.keep_every == 0
+        if agree(self._accelerator, self._clock.due() or regular or kept):
             self._checkpoint(progress)
 
     def _stop_here(self) -> NoReturn:
         """Write a checkpoint and raise ``InterruptedRunError``."""
-        if self._accelerator.is_main_process:
-            save(self.run, self.config, self.setup, self.progress)
+        self._checkpoint(self.progress)
         self._accelerator.wait_for_everyone()  # a launcher may kill the rest once one has left
         raise interrupted(self.run, self.progress, self.stop)
 
@@ -133,6 +137,6 @@ def interrupted(run: RunDirectory, progress: Progress, stop: StopFlag) -> Interr
     number = int(stop.signal_number or signal.SIGTERM)  # another process may have received it
     return InterruptedRunError(
         f"stopped by signal {number} after {progress.epoch} epochs and optimiser step {progress.step}; checkpoint "
-        f"{run.checkpoint_last}. Continue with the same command and --run.dir {run.path} --run.resume auto",
+        f"{run.checkpoint_last}. {run.how_to_go_on}",
         number,
     )

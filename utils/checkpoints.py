@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from utils.errors import DataError, RunError
+from utils.errors import DataError, RunError, os_error_text
 from utils.files import link_or_copy, sha256, sync_folder, write_bytes, write_text
 
 WEIGHTS_FILE = "model.safetensors"
@@ -28,6 +29,7 @@ FOLDERS = "checkpoint_"
 LAST = f"{FOLDERS}last"
 PREVIOUS = f"{FOLDERS}previous"
 BEST = f"{FOLDERS}best"
+_OWN = re.compile(rf"{LAST}(\.new)?|{PREVIOUS}(\.old)?|{FOLDERS}epoch_\d{{4,}}")
 
 
 def weight_bytes(state_dict: Mapping[str, Tensor], path: Path) -> bytes:
@@ -86,7 +88,7 @@ def save_checkpoint(
         state: numbers, strings, lists, dicts and tensors; everything else that a continued run needs.
         facts: for readers, in ``checkpoint.json`` beside size and SHA-256 of every file; ``step``, the optimiser steps
             taken, orders checkpoints.
-        best: file with the best weights so far, which the checkpoint then holds too.
+        best: file with the best weights so far, of which the checkpoint then holds a copy.
 
     At any moment one whole checkpoint is there that is no older than the last; ``find_checkpoint`` finds it.
 
@@ -131,8 +133,7 @@ def _fill(
     if average is not None:
         add(AVERAGE_FILE, weight_bytes(average, folder / AVERAGE_FILE))
     if best is not None:
-        link_or_copy(best, folder / BEST_FILE)
-        files[BEST_FILE] = {"bytes": best.stat().st_size, "sha256": sha256(best)}
+        add(BEST_FILE, best.read_bytes())  # no link: damage to the one must not reach the other
     buffer = io.BytesIO()
     torch.save(state, buffer)
     add(STATE_FILE, buffer.getvalue())
@@ -155,8 +156,12 @@ class Found:
 
 
 def find_checkpoint(run: Path) -> Found:
-    """Find the newest whole checkpoint of a run: ``checkpoint_last``, else the one before, else one that was kept."""
-    folders = [path for path in run.glob(f"{FOLDERS}*") if path.is_dir() and path.name != BEST]
+    """Find the newest whole checkpoint of a run: ``checkpoint_last``, else the one before, else one that was kept.
+
+    Raises:
+        DataError: the system cannot read one, of which nothing can be said then.
+    """
+    folders = [path for path in run.glob(f"{FOLDERS}*") if _OWN.fullmatch(path.name) and path.is_dir()]
     # One without its manifest was being written when its process was killed, or removed.
     folders = [path for path in folders if path.suffix not in (".new", ".old") or (path / MANIFEST_FILE).is_file()]
     damaged: dict[Path, str] = {}
@@ -181,13 +186,19 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_checkpoint(folder: Path) -> str | None:
-    """Compare every file of a checkpoint with what was written; return what is wrong, null where it is whole."""
+    """Compare every file of a checkpoint with what was written; return what is wrong, null where it is whole.
+
+    Raises:
+        DataError: the system cannot read a file that is there.
+    """
     try:
         files = dict(_manifest(folder)["files"])
         written = {str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in files.items()}
     except FileNotFoundError:
         return f"it has no {MANIFEST_FILE}"
-    except (OSError, ValueError, TypeError, KeyError):
+    except OSError as error:
+        raise DataError(f"the checkpoint {folder} cannot be read: {os_error_text(error)}") from None
+    except (ValueError, TypeError, KeyError):
         return f"{MANIFEST_FILE} is damaged"
     if not {WEIGHTS_FILE, STATE_FILE} <= written.keys() <= {WEIGHTS_FILE, AVERAGE_FILE, BEST_FILE, STATE_FILE}:
         return f"{MANIFEST_FILE} is damaged"
@@ -202,21 +213,27 @@ def check_checkpoint(folder: Path) -> str | None:
         except FileNotFoundError:
             return f"{name} is missing"
         except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
+            raise DataError(f"the checkpoint {folder} cannot be read: {os_error_text(error)}") from None
     return None
 
 
 def adopt(found: Found, run: Path) -> None:
-    """Make the checkpoint that was found ``checkpoint_last``, and remove what is damaged or half-written."""
+    """Make the checkpoint that was found ``checkpoint_last``, and remove what is damaged or half-written.
+
+    Call it when the run is sure to go on from there.
+    """
+    last, previous = run / LAST, run / PREVIOUS
     for folder in found.damaged:
         shutil.rmtree(folder)
-    last = run / LAST
     if found.folder is not None and found.folder != last:
-        shutil.rmtree(last, ignore_errors=True)
+        if last.exists():  # older than the one found, whose renaming was cut short
+            shutil.rmtree(previous, ignore_errors=True)
+            last.rename(previous)
         if found.folder.name.startswith((LAST, PREVIOUS)):
             found.folder.rename(last)
         else:
             copy_checkpoint(found.folder, last)
+        sync_folder(run)
     for leftover in (run / f"{LAST}.new", run / f"{PREVIOUS}.old"):
         shutil.rmtree(leftover, ignore_errors=True)
 

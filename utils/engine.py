@@ -23,6 +23,9 @@ from utils.transfer import WaitClock, on_device
 Prepare = Callable[[Batch], dict[str, Tensor]]
 
 
+LOSS_UNITS = 2**32  # 1e8 pairs with a loss of 10 stay below 2**63
+
+
 class WeightAverage(Protocol):
     """What the engine needs of an averaged copy of the weights; timm's ``ModelEmaV3`` is one."""
 
@@ -65,20 +68,24 @@ class Training:
 
 @dataclass
 class Meter:
-    """Sums of one epoch. Those since the last read stay on the device."""
+    """Sums of one epoch. Those since the last read stay on the device.
+
+    Attributes:
+        device: where the losses are.
+        loss_units: summed losses in units of 1 / ``LOSS_UNITS``.
+        hits, pairs: pairs classified rightly, and all.
+    """
 
     device: torch.device
-    loss_sum: float = 0.0
-    hits: float = 0.0
+    loss_units: int = 0
+    hits: int = 0
     pairs: int = 0
     clock: WaitClock = field(init=False)
     pending: Tensor = field(init=False)
     first_bad_step: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        # In double precision a sum does not depend on where it was read; Apple's devices have single only.
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self.pending = torch.zeros(2, device=self.device, dtype=dtype)
+        self.pending = torch.zeros(2, device=self.device, dtype=torch.int64)
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.clock = WaitClock(self.device)
 
@@ -89,7 +96,8 @@ class Meter:
 
     def add(self, losses: Tensor, hits: Tensor, step: int) -> None:
         """Add the summed loss and the hits of one micro-batch, without waiting for the device."""
-        self.pending += torch.stack([losses, hits])
+        # Whole numbers: their sum does not depend on where an interruption or an interval divided it.
+        self.pending += torch.stack([(losses.float() * LOSS_UNITS).round().long(), hits])
         bad = ~torch.isfinite(losses) & (self.first_bad_step < 0)
         self.first_bad_step = torch.where(bad, step, self.first_bad_step)
 
@@ -103,17 +111,17 @@ class Meter:
         Raises:
             RunError: if a loss was not finite; names the first such step.
         """
-        never = float("inf")
+        never = 2**62
         bad = torch.where(self.first_bad_step < 0, never, self.first_bad_step)
-        rows: list[list[float]] = accelerator.gather(torch.cat([self.pending, bad.reshape(1)])[None]).tolist()
+        rows: list[list[int]] = accelerator.gather(torch.cat([self.pending, bad.reshape(1)])[None]).tolist()
         self.clock.settle()
         first_bad = min(bad for _, _, bad in rows)
         if first_bad < never:
             raise RunError(
-                f"the loss is not finite since optimiser step {first_bad + 1:.0f}; lower train.backbone_lr and "
+                f"the loss is not finite since optimiser step {first_bad + 1}; lower train.backbone_lr and "
                 f"train.head_lr, set train.clip_norm, or use train.precision fp32. No checkpoint was written from it"
             )
-        self.loss_sum += sum(loss for loss, _, _ in rows)
+        self.loss_units += sum(loss for loss, _, _ in rows)
         self.hits += sum(hits for _, hits, _ in rows)
         self.pairs = pairs
         self.pending = torch.zeros_like(self.pending)
@@ -121,7 +129,7 @@ class Meter:
 
     def means(self) -> dict[str, float]:
         """Return the means up to the last read."""
-        return {"loss": self.loss_sum / max(1, self.pairs), "top1": self.hits / max(1, self.pairs)}
+        return {"loss": self.loss_units / LOSS_UNITS / max(1, self.pairs), "top1": self.hits / max(1, self.pairs)}
 
 
 def train_one_epoch(
@@ -227,7 +235,7 @@ def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
     if training.class_weights is not None:
         losses = losses * training.class_weights[batch.label]
     hits = ((logits.detach().argmax(dim=1) == batch.label) & real).sum()
-    return (losses * real).sum(), hits.float()
+    return (losses * real).sum(), hits
 
 
 @torch.inference_mode()

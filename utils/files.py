@@ -70,7 +70,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        write_bytes(target, source.read_bytes())
 
 
 def replace_by_link(source: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
@@ -14,6 +14,7 @@ from torch import nn
 
 from utils.errors import ConfigError, UserError, problem_list
 
+Value = TypeVar("Value")
 _SHOWN = 8  # differences listed
 
 
@@ -39,24 +40,26 @@ def refuse_several(program: str) -> None:
         raise error
 
 
-def only_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
-    """Do something in the main process alone; every process raises the ``UserError`` with which it fails there.
+def from_main(accelerator: Accelerator, compute: Callable[[], Value]) -> Value:
+    """Return in every process what the main one computes, and computes alone.
 
-    Every process calls this at the same place, and goes on when it is done.
+    Every process calls this at the same place, and goes on when it is done. The ``UserError`` with which it fails is
+    raised in all of them.
     """
-    failure: UserError | None = None
+    if accelerator.num_processes == 1:
+        return compute()
+    answer: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            action()
+            answer[0] = compute()
         except UserError as error:
-            failure = error
-    if accelerator.num_processes > 1:
-        kind, message = broadcast_object_list([type(failure) if failure else None, str(failure)])
-        failure = None if kind is None else kind(message)
-        if failure is not None:
-            failure.in_every_process = True
+            answer[1] = (type(error), str(error))
+    value, failure = broadcast_object_list(answer)
     if failure is not None:
-        raise failure
+        told: UserError = failure[0](failure[1])
+        told.in_every_process = True
+        raise told
+    return cast(Value, value)
 
 
 def refuse_disagreement(

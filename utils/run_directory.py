@@ -17,6 +17,7 @@ from utils.scalar_log import ScalarLog, append_whole
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "env.json"
 LOCK_FILE = ".lock"
+_PATIENCE = 1.0  # seconds: as long as another process may only look whether it is taken
 METRICS_FILE = "metrics.json"
 LOG_FILE = "log.jsonl"
 LOGITS_FILE = "logits.npz"
@@ -25,9 +26,16 @@ LOGITS_FILE = "logits.npz"
 class RunDirectory:
     """Writes what a run leaves behind. ``metrics.json`` comes last: its presence means that the run finished."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, named: Path | None = None) -> None:
+        """Take the folder of a run, and the one that the command names: that of all seeds, where it is one of them."""
         self.path = path
+        self.named = named or path
         self._scalars = ScalarLog(path / "tensorboard")
+
+    @property
+    def how_to_go_on(self) -> str:
+        """A sentence for the end of messages about a run that stopped."""
+        return f"Continue with the same command and --run.dir {self.named} --run.resume auto"
 
     @property
     def finished(self) -> bool:
@@ -38,6 +46,12 @@ class RunDirectory:
     def begun(self) -> bool:
         """Whether a run was started here, finished or not."""
         return (self.path / CONFIG_FILE).is_file()
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether an epoch of a run was completed here."""
+        path = self.path / LOG_FILE
+        return path.is_file() and path.stat().st_size > 0
 
     @property
     def checkpoint_last(self) -> Path:
@@ -62,8 +76,9 @@ class RunDirectory:
         lock = FileLock(self.path / LOCK_FILE)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if lock.take():
-                sweep(self.path)
+            if lock.take(patience=_PATIENCE):
+                for folder in (self.path, self.checkpoint_best):
+                    sweep(folder)
                 return lock
         except OSError as error:
             raise ConfigError(f"run.dir {self.path} cannot be written to: {os_error_text(error)}") from None
@@ -93,9 +108,8 @@ class RunDirectory:
     def _matters(self, path: Path) -> bool:
         return path.name not in (LOCK_FILE, ENVIRONMENT_FILE) and not is_temporary(path.name)
 
-    def start(self, config_yaml: str, environment: Mapping[str, Any]) -> None:
-        """Create the folder and record environment and, last of all, configuration: with it a run has begun."""
-        self.path.mkdir(parents=True, exist_ok=True)
+    def record(self, config_yaml: str, environment: Mapping[str, Any]) -> None:
+        """Write environment and, last of all, configuration: with it a run has begun."""
         digest = hashlib.sha256(config_yaml.encode("utf-8")).hexdigest()
         self.write_json(ENVIRONMENT_FILE, {**environment, "config_sha256": digest})
         write_text(self.path / CONFIG_FILE, config_yaml)
@@ -126,7 +140,7 @@ class RunDirectory:
         except ValueError:
             metrics = None
         if not isinstance(metrics, dict) or "test" not in metrics:
-            raise DataError(f"{path} is damaged; delete it and use --run.resume auto to score the run again")
+            raise DataError(f"{path} is damaged; delete that file and use --run.resume auto to score the run again")
         return metrics
 
     def truncate_log(self, rows: list[dict[str, Any]]) -> None:
