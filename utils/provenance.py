@@ -26,12 +26,20 @@ PACKAGES = (
     *("docstring-parser", "pyyaml", "numpy", "pillow", "imagehash", "scikit-learn", "scipy", "safetensors"),
     *("huggingface-hub", "matplotlib", "tensorboard", "tqdm"),
 )
+# What the last digits of a run depend on besides its configuration, its data and the machine.
+DIGITS = ("torch", "torchvision", "timm", "numpy", "pillow")
 MASK = "***"
 _PATIENCE_S = 10
-_REVEALING = r"(?:[\w.-]*[._-])?(?:(?:api|access|private)?[._-]?key|token|pass(?:word|wd|phrase)|secrets?|credentials?)"
+_REVEALING = (
+    r"(?:[\w.-]*[._-])?(?:(?:api|access|private)?[._-]?key|token|pass(?:word|wd|phrase)|secrets?|credentials?"
+    r"|sig|signature|authorization)"
+)
+_QUOTED = r"""\"(?:[^\"\\]|\\.)*\"|'[^']*'"""
 _SECRET_OPTION = re.compile(rf"-*{_REVEALING}", re.IGNORECASE)
-_SECRET_VALUE = re.compile(rf"""(?<![\w.-])(-*{_REVEALING}["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,}}]+)""", re.IGNORECASE)
-_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_SECRET_VALUE = re.compile(rf"""(?<![\w.-])(-*{_REVEALING}["']?\s*[=:]\s*)({_QUOTED}|[^\s,}}]+)""", re.IGNORECASE)
+# Its value has several words, such as "Bearer" and the token.
+_AUTHORIZATION = re.compile(rf"""(authorization["']?\s*[=:]\s*)({_QUOTED}|[^"']+)""", re.IGNORECASE)
+_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/?#\s]+(?=@)")  # up to the last @, as passwords may hold one
 _KNOWN_TOKEN = re.compile(r"\b(?:hf_|ghp_|github_pat_|sk-|wandb_v\d_)[A-Za-z0-9_-]{16,}")
 
 
@@ -99,7 +107,7 @@ def without_secrets(arguments: Sequence[str]) -> list[str]:
         if named and not argument.startswith("--"):
             shown.append(MASK)
             continue
-        text = _SECRET_VALUE.sub(rf"\g<1>{MASK}", argument)
+        text = _SECRET_VALUE.sub(rf"\g<1>{MASK}", _AUTHORIZATION.sub(rf"\g<1>{MASK}", argument))
         shown.append(_KNOWN_TOKEN.sub(MASK, _USER_IN_ADDRESS.sub(MASK, text)))
     return shown
 
