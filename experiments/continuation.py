@@ -84,7 +84,7 @@ def look_for_run(run: RunDirectory, config: Config, accelerator: Accelerator, he
 
     Raises:
         ConfigError: another process writes there, or the configuration differs from that of the run.
-        DataError: the run has checkpoints, but all of them are damaged; or its rows without any checkpoint.
+        DataError: the run has checkpoints, but all of them are damaged; or its results without any.
     """
     if not from_main(accelerator, lambda: config.run.resume == "auto" and run.begun):
         return Beginning(begun=False)
@@ -104,8 +104,8 @@ def _choose_checkpoint(run: RunDirectory) -> str | None:
     if found.damaged:
         problems = "; ".join(f"{folder.name}: {problem}" for folder, problem in found.damaged.items())
         raise DataError(f"run.resume: no checkpoint of {run.path} is whole ({problems}); {advice}")
-    if run.has_rows:
-        raise DataError(f"run.resume: the checkpoints of {run.path}, which its log.jsonl tells of, are gone; {advice}")
+    if (run.path / WEIGHTS_FILE).is_file():
+        raise DataError(f"run.resume: {run.path} was trained to its end, but its checkpoints are gone; {advice}")
     return None
 
 

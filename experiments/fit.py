@@ -40,7 +40,7 @@ from utils.profiling import SUMMARY_FILE, step_profiler
 from utils.provenance import continued, describe_environment
 from utils.run_directory import RunDirectory
 from utils.sections import evaluation_batch_size
-from utils.signals import StopFlag, stop_on_signals
+from utils.signals import StopFlag, ended_by_signals, stop_on_signals
 from utils.watch import watched
 
 
@@ -64,7 +64,7 @@ def fit(kind: Kind, config: Config, named: Path | None = None) -> dict[str, Any]
     accelerator, config = start(config)
     assert config.run.dir is not None
     run = RunDirectory(Path(config.run.dir), named)
-    with watched(accelerator, run.how_to_go_on), ExitStack() as held:
+    with watched(accelerator, run.how_to_go_on), ended_by_signals(run.how_to_go_on), ExitStack() as held:
         return _fit(kind, config, run, accelerator, held)
 
 

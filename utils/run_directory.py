@@ -48,12 +48,6 @@ class RunDirectory:
         return (self.path / CONFIG_FILE).is_file()
 
     @property
-    def has_rows(self) -> bool:
-        """Whether an epoch of a run was completed here."""
-        path = self.path / LOG_FILE
-        return path.is_file() and path.stat().st_size > 0
-
-    @property
     def checkpoint_last(self) -> Path:
         """Folder of the newest checkpoint."""
         return self.path / LAST

@@ -205,3 +205,57 @@ def test_the_readme_states_which_keys_may_differ() -> None:
     ]
     assert not missing
     assert "each backbone's `grad_checkpointing`" in text
+
+
+def test_a_trained_run_without_checkpoints_is_not_begun_anew(straight: Path, pair_tree: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(straight, tmp_path / "run"))
+    (run / "metrics.json").unlink()
+    shutil.rmtree(run / "checkpoint_last")
+    with pytest.raises(DataError, match=r"was trained to its end, but its checkpoints are gone; restore one of them"):
+        train(pair_tree, run, *RESUME)
+    assert (run / "model.safetensors").read_bytes() == contents(straight)["model.safetensors"]
+
+
+def test_best_weights_that_are_damaged_spoil_one_checkpoint_only(
+    pair_tree: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:  # noqa: ANN401
+        raise Killed
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.fit._finish", killed)
+        with pytest.raises(Killed):
+            train(pair_tree, run)
+    os.truncate(run / "checkpoint_best" / "model.safetensors", 100)
+    os.truncate(run / "checkpoint_last" / "best.safetensors", 100)
+    train(pair_tree, run, *RESUME)
+    assert contents(run) == contents(straight)
+
+
+def test_folders_of_the_user_are_left_alone(killed_run: Path, pair_tree: Path) -> None:
+    (killed_run / "checkpoint_mine").mkdir()
+    (killed_run / "checkpoint_mine" / "notes.txt").write_text("mine")
+    train(pair_tree, killed_run, *RESUME)
+    assert (killed_run / "checkpoint_mine" / "notes.txt").read_text() == "mine"
+
+
+def test_several_seeds_go_on_with_the_command_that_started_them(
+    pair_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*PLAIN, "--train.seeds", "0,1"]
+    train(pair_tree, tmp_path / "straight", *options)
+    original, saved = continuation.save, itertools.count(1)
+
+    def full(*arguments: Any) -> None:  # noqa: ANN401  # passed on as they are
+        if next(saved) == 3:
+            raise DataError("no room")
+        original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save", full)
+        with pytest.raises(DataError, match=rf"no room\. Continue .* --run\.dir {tmp_path}/run --run\.resume auto$"):
+            train(pair_tree, tmp_path / "run", *options)
+    train(pair_tree, tmp_path / "run", *options, *RESUME)
+    for seed in ("seed0", "seed1"):
+        assert contents(tmp_path / "run" / seed) == contents(tmp_path / "straight" / seed)
