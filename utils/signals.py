@@ -25,7 +25,7 @@ class StopFlag:
         """Record a signal."""
         if self.signal_number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = number
+        self.signal_number = self.signal_number or number
 
 
 @contextmanager

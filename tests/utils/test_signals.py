@@ -18,7 +18,7 @@ def test_before_training_a_signal_ends_the_block_at_once() -> None:
             after.append("went on")
 
     with pytest.raises(
-        InterruptedRunError, match="^stopped by signal 10 before training began. Start it again$"
+        InterruptedRunError, match=r"^stopped by signal 10 before training began\. Start it again$"
     ) as stop:
         start()
     assert stop.value.signal_number == signal.SIGUSR1
