@@ -12,7 +12,10 @@ PHASES = {
     "scoring": "training, while it is scored",
     "checkpoint": "training, while a checkpoint is written",
     "log": "training, while the log and the curves are written",
+    "renames": "training, between the renames of a checkpoint",
+    "kept": "training, while a checkpoint is kept (`run.keep_every`)",
     "results": "training, while the results are written",
+    "second seed": "training of several seeds (`train.seeds`), in the second",
     "evaluate.py": "evaluation (`evaluate.py`)",
     "one after the other": "training, killed again and again until it ends",
 }
@@ -27,9 +30,6 @@ A run may be killed at any moment, its disk may fill, its data may be damaged or
 - **A user's mistake is one message and exit status 2**: what is wrong, where, what is allowed, how to mend it. Never a
   traceback.
 
-On a GPU: not measured. There the promise is that of `train.deterministic: true`, the algorithms of PyTorch that give
-the same bits each time; without it, equal within the rounding of sums in another order.
-
 Processes are started, killed with SIGKILL at events that are counted from outside the code (a file is opened, renamed,
 flushed or removed; an optimiser step is done; a module scores), and started again with the same command. The events are
 drawn with fixed seeds. Half of the kills that follow the writing of a file cut it to half its size first. Figures are
@@ -37,6 +37,13 @@ left out of these runs.
 
 This page is generated: `make soak` runs the tests, and writes it where all of them passed. `make test` runs a short
 form, and checks that the page is what its record, `docs/reliability.json`, says.
+"""
+
+GPU = """## On a GPU
+
+Not measured. There the promise is that of `train.deterministic: true`: PyTorch then uses only algorithms that give the
+same bits each time, and refuses those that do not. Without it a continued run equals an undisturbed one within the
+rounding of sums that are taken in another order. On a CPU runs repeat bit for bit without it.
 """
 
 
@@ -60,8 +67,8 @@ def render(record: Record) -> str:
     """Return the page."""
     sections: Mapping[str, list[Record]] = record["sections"]
     parts = [INTRODUCTION, f"Measured on {record['date']}: {record['machine']}.\n"]
-    parts += [f"{record['note']}\n"] if "note" in record else []
     parts += _kills(sections.get("kill", []), sections.get("equal", []), sections.get("signal", []))
+    parts.append(GPU)
     parts += _faults(sections)
     parts += _damage(sections)
     parts += _cost(record.get("benchmarks", []))
@@ -82,9 +89,12 @@ def _kills(kills: list[Record], equal: list[Record], signals: list[Record]) -> l
         count = sum(kill.get("count", 1) for kill in found)
         total += count
         lost = [kill["steps_lost"] for kill in found if "steps_lost" in kill]
-        rows.append((words, count, max(lost) if lost else "-"))
+        thrown = [kill["bytes_lost"] for kill in found if "bytes_lost" in kill]
+        rows.append((words, count, max(lost) if lost else "-", f"{max(thrown):,}" if thrown else "-"))
     compared = len(kills) + len(equal) + len(signals)
-    parts = ["## kill -9\n", table(("while", "kill points, all survived", "most optimiser steps lost"), rows)]
+    parts = ["## kill -9\n"]
+    parts.append(table(("while", "kill points, all survived", "most optimiser steps lost", "most bytes lost"), rows))
+    parts.append("Steps lost are taken again; bytes lost were half-written, and are thrown away or written again.\n")
     parts.append(f"{total} kills in all. {compared} interrupted runs were compared with undisturbed ones: all equal.\n")
     parts.append("Equality of interrupted and uninterrupted runs:\n")
     cases = [("1 process, " + case, count) for case, count in _one_process(kills, signals)]
@@ -102,8 +112,9 @@ def _one_process(kills: list[Record], signals: list[Record]) -> list[tuple[str, 
     cases = [
         ("killed in mid-epoch", counts["training"] + counts["training, a checkpoint per epoch"]),
         ("killed while it was scored", counts["scoring"]),
-        ("killed while a checkpoint was written", counts["checkpoint"]),
+        ("killed while a checkpoint was written", counts["checkpoint"] + counts["renames"] + counts["kept"]),
         ("killed while log or results were written", counts["log"] + counts["results"]),
+        ("killed in the second of two seeds", counts["second seed"]),
         ("killed again and again", counts["one after the other"]),
         ("SIGTERM", sum(signal["signal"] == "SIGTERM" for signal in signals)),
         ("SIGINT, SIGUSR1", sum(signal["signal"] != "SIGTERM" for signal in signals)),
@@ -155,14 +166,17 @@ def _others(sections: Mapping[str, list[Record]]) -> list[str]:
     fuzz = sections.get("fuzz", [])
     if fuzz:
         parts.append("## Fuzzing\n")
+        cases, seconds = (sum(one[key] for one in fuzz) for key in ("cases", "seconds"))
         parts.append("Generated input: never a traceback, never a hang, never a wrong exit status.\n")
+        parts.append(f"{cases:,} cases in {seconds:,.0f} seconds of one core:\n")
         keys = [key for key in fuzz[0] if key not in ("target", "seconds")]
         rows = [(one["target"], *(one.get(key, "-") for key in keys), one["seconds"]) for one in fuzz]
         parts.append(table(("target", *keys, "seconds"), rows))
     duplicates = sections.get("near duplicates", [])
     if duplicates:
         parts.append("## Near-duplicates\n")
-        keys = list(duplicates[0])
+        parts.append("Photos of which copies were planted in another split, trimmed, scaled, brightened, re-encoded:\n")
+        keys = [key for key in ("distinct", "planted", "found", "false_alarms") if key in duplicates[0]]
         parts.append(table(keys, [[one.get(key, "") for key in keys] for one in duplicates]))
     return parts
 
