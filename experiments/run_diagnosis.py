@@ -1,9 +1,14 @@
 """A run's folder, looked through: is everything there, whole, and still about the same data?"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from datasets.changes import describe_change
 from datasets.doctor.findings import Finding, finding
@@ -25,7 +30,9 @@ def examine_run(folder: Path) -> Report:
     seeds = sorted((path.parent for path in folder.glob(f"seed*/{CONFIG_FILE}")), key=lambda p: (len(p.name), p.name))
     findings = [one for path in seeds for one in _examine(path)]
     if seeds:
-        findings += [*_readable(folder), *_seeds_finished(folder, seeds), *_leftovers(folder)]
+        findings += _readable(folder)
+        if _holder(folder) is None:
+            findings += [*_seeds_finished(folder, seeds), *_temporary(folder, folder.glob("*"))]
     else:
         findings += _examine(folder)
     looked_at = f"{len(seeds)} runs" if seeds else "1 run"
@@ -48,7 +55,7 @@ def _examine(path: Path) -> list[Finding]:
         findings += [*_finished(path, metrics)]
     else:
         findings.append(_how_to_go_on(path))
-    findings += [*_checkpoints(path), *_leftovers(path)]
+    findings += [*_checkpoints(path), *_unfinished_checkpoints(path), *_temporary(path, path.rglob("*"))]
     config = _config(path, metrics, findings)
     if config is not None:
         findings += _data(path, config, metrics.get("data") or run.read_environment().get("data"), metrics)
@@ -68,16 +75,15 @@ def _readable(path: Path) -> Iterator[Finding]:
 
 
 def _holder(path: Path) -> str | None:
-    """Return who writes to a run at this moment, in words; null where nobody does."""
-    if not (path / LOCK_FILE).is_file():
-        return None
-    lock = FileLock(path / LOCK_FILE)
+    """Return who writes to a run at this moment, in words; null where nobody does. Writes nothing."""
     try:
-        if not lock.take(shared=True):
-            return lock.holder()
-    except OSError:  # a folder that may only be read has no writer of ours to wait for
+        with (path / LOCK_FILE).open("rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return FileLock(path / LOCK_FILE).holder()
+    except OSError:  # there is none, or it may not be read, or the file system has no locks
         return None
-    lock.release()
     return None
 
 
@@ -116,7 +122,10 @@ def _finished(path: Path, metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _how_to_go_on(path: Path) -> Finding:
-    found = find_checkpoint(path)
+    try:
+        found = find_checkpoint(path)
+    except UserError as error:
+        return _damaged(path, error)
     if found.damaged and found.folder is None:
         fix = "restore one, or delete the folder and train again"
         return finding("damaged-run", path, "is an unfinished run without a checkpoint that is whole", fix)
@@ -141,7 +150,11 @@ def _checkpoints(path: Path) -> Iterator[Finding]:
         if not folder.is_dir() or folder.suffix in (".new", ".old"):
             continue
         if folder.name != BEST:
-            problem = check_checkpoint(folder)
+            try:
+                problem = check_checkpoint(folder)
+            except UserError as error:
+                yield _damaged(folder, error)
+                continue
             fix = "delete it; a run goes on from the newest that is whole"
             if problem is not None:
                 yield finding("damaged-checkpoint", folder, f"is damaged: {problem}", fix)
@@ -152,12 +165,27 @@ def _checkpoints(path: Path) -> Iterator[Finding]:
             yield _damaged(folder / WEIGHTS_FILE, error)
 
 
-def _leftovers(path: Path) -> Iterator[Finding]:
-    left = [file for file in path.rglob("*") if is_temporary(file.name) or file.suffix in (".unfinished", ".replaced")]
-    left += [folder for folder in path.glob(f"{FOLDERS}*") if folder.suffix in (".new", ".old")]
+def _unfinished_checkpoints(path: Path) -> Iterator[Finding]:
+    """Tell of folders that a killed process was about to rename, but for one that a run needs to go on."""
+    try:
+        newest = find_checkpoint(path).folder
+    except UserError:  # nothing can be said of what is older
+        return
+    for folder in sorted(path.glob(f"{FOLDERS}*")):
+        half_written = folder.suffix == ".new" and folder != newest
+        replaced = folder.suffix == ".old" and newest not in (None, folder)
+        if half_written or replaced:
+            yield _left(folder)
+
+
+def _temporary(path: Path, files: Iterable[Path]) -> Iterator[Finding]:
+    left = [file for file in files if is_temporary(file.name) or file.suffix in (".unfinished", ".replaced")]
     left += path.parent.glob(f".{path.name}.*.unfinished")
-    for file in sorted(left):
-        yield finding("leftovers", file, "was left by a process that was killed", "delete it")
+    yield from map(_left, sorted(left))
+
+
+def _left(path: Path) -> Finding:
+    return finding("leftovers", path, "was left by a process that was killed", "delete it")
 
 
 def _data(path: Path, config: Config, recorded: dict[str, Any] | None, metrics: dict[str, Any]) -> Iterator[Finding]:

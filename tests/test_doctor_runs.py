@@ -11,6 +11,7 @@ from experiments.loading import load_splits
 from experiments.run_diagnosis import examine_run
 from Off_the_shelfs.config import OffTheShelfConfig, OneViewDataConfig
 from utils.errors import ConfigError, DataError
+from utils.locks import FileLock
 
 
 def _config(root: Path, *accept: str) -> OffTheShelfConfig:
@@ -103,3 +104,42 @@ def test_an_unfinished_run_and_other_data(tiny_runs: Path, leaking: Path, tmp_pa
     for root, code in ((leaking, "changed-data"), (tmp_path / "none", "missing-data")):
         config.write_text(text.replace(line, f"  root: {root}"))
         assert {one.code for one in examine_run(run).findings} == {"unfinished", code}
+
+
+def test_a_checkpoint_that_a_run_needs_is_no_leftover(tiny_runs: Path, tmp_path: Path) -> None:
+    """As after a kill between two renames: ``last`` is ``previous`` already, and the newest is still ``last.new``."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs / "roi", run)
+    (run / "metrics.json").unlink()
+    fresh, old = run / "checkpoint_last.new", run / "checkpoint_previous.old"
+    (run / "checkpoint_last").rename(fresh)
+    (one,) = examine_run(run).findings
+    assert one.fix.endswith("goes on from checkpoint_last.new")
+    fresh.rename(old)
+    (one,) = examine_run(run).findings
+    assert one.fix.endswith("goes on from checkpoint_previous.old")
+    shutil.copytree(old, run / "checkpoint_last")
+    fresh.mkdir()
+    assert [(one.code, one.where) for one in examine_run(run).findings[1:]] == [
+        ("leftovers", str(fresh)),
+        ("leftovers", str(old)),
+    ]
+
+
+def test_looking_at_a_run_writes_nothing(tiny_runs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs / "roi", run)
+    (run / "metrics.json").unlink()
+    examine_run(run)
+    assert not (run / ".lock").exists()
+    lock = FileLock(run / ".lock")
+    assert lock.take()
+    written = (run / ".lock").stat().st_mtime_ns
+    (one,) = examine_run(run).findings
+    assert "is being written by process" in one.what
+    assert (run / ".lock").stat().st_mtime_ns == written
+    lock.release()
+    (run / ".lock").write_text("process 1 on a machine that lost power")
+    (one,) = examine_run(run).findings
+    assert "is an unfinished run" in one.what
+    assert (run / ".lock").read_text() == "process 1 on a machine that lost power"
