@@ -9,11 +9,11 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from datasets.archive import PICTURE_FOLDER
 from datasets.doctor.archive_check import LookOptions
 from datasets.doctor.check import Examiner, refuse_interrupted
+from datasets.doctor.counts import TRAIN_SPLIT
 from datasets.doctor.findings import check_codes
 from datasets.doctor.near_duplicates import NEAR_BITS
 from datasets.doctor.report import Report, publish
@@ -21,22 +21,18 @@ from datasets.doctor.tree_check import TREE_FILES
 from datasets.listing import VIEW_FOLDERS
 from datasets.picture_size import PixelLimit
 from datasets.workers import StopSignals
+from utils.arguments import Parser
 from utils.errors import ConfigError, nearest, run_script
 
 RUN_FILES = ("config.yaml", "metrics.json", "env.json")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see --help)")
 
 
 def _codes(text: str) -> list[str]:
     return [code.strip() for code in text.split(",") if code.strip()]
 
 
-def _parser() -> _Parser:
-    parser = _Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("paths", type=Path, nargs="*", metavar="PATH", help="folder of an archive, of a tree of pairs or of a run")
     add("--json", type=Path, metavar="FILE", help="one file for all findings (default: PATH.doctor.json beside each)")
@@ -54,6 +50,7 @@ def _parser() -> _Parser:
         metavar="FILE",
         help="CSV with split,image,group: photos of an archive that belong together",
     )
+    add("--train_split", default=TRAIN_SPLIT, metavar="NAME", help="the split that is trained on (default: train)")
     add("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
     add("--max_megapixels", type=float, default=180.0, metavar="M", help="refuse larger pictures (default: 180)")
     add("--accept", type=_codes, default=[], metavar="CODES", help="comma-separated codes of findings that are fine")
@@ -61,12 +58,7 @@ def _parser() -> _Parser:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _parser()
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        allowed = [name for action in parser._actions for name in action.option_strings]
-        name = unknown[0].split("=")[0]
-        raise ConfigError(f"unknown option '{name}'{nearest(name, allowed)} (see --help)")
+    options = _parser().read(arguments)
     if not options.paths:
         raise ConfigError("no folder is named; give an archive, a tree of pairs or a run, as in: doctor.py FoodSeg103")
     if options.workers is not None and options.workers < 1:
@@ -98,10 +90,17 @@ def main(arguments: list[str]) -> None:
     options = _parse(arguments)
     accept = check_codes(options.accept, "--accept")
     look = LookOptions(
-        options.groups, options.mask_orientation, options.near_duplicates, PixelLimit(options.max_megapixels)
+        options.groups,
+        options.mask_orientation,
+        options.near_duplicates,
+        PixelLimit(options.max_megapixels),
+        options.train_split,
     )
     examiner = Examiner(look, options.workers)
     kinds = {path: _kind(path) for path in options.paths}
+    for name in ("groups", "mask_orientation"):
+        if getattr(options, name) is not None and "archive" not in kinds.values():
+            raise ConfigError(f"--{name} is for archives, and none of the folders is one; name one or leave it out")
     reports: list[Report] = []
     with StopSignals() as stop:
         for path, kind in kinds.items():

@@ -4,31 +4,29 @@ python preprocess_foodseg103.py --src FoodSeg103 --dst dataset_root
 torchrun --nproc_per_node 4 preprocess_foodseg103.py --src FoodSeg103 --dst dataset_root
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from datasets.cutouts import FORMATS
 from datasets.doctor.check import check
+from datasets.doctor.findings import check_codes
 from datasets.preprocess import PreprocessOptions, preprocess
 from datasets.shards import choose_shard
 from datasets.tree import LAYOUTS
-from utils.errors import ConfigError, nearest, run_script
+from utils.arguments import Parser
+from utils.errors import ConfigError, run_script
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see --help)")
+_OF_CHECK = ("accept", "near_duplicates", "train_split")
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _parser() -> _Parser:
-    parser = _Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--src", type=Path, metavar="ARCHIVE", help="folder with Images/, category_id.txt and, if any, ImageSets/")
     add("--dst", type=Path, metavar="ROOT", help="folder of the result, made whole or not at all")
@@ -53,27 +51,32 @@ def _parser() -> _Parser:
     add("--max_megapixels", type=float, default=180.0, metavar="M", help="refuse larger pictures (default: 180)")
     add("--append", action="store_true", help="add the archive's pairs and classes to the tree at --dst")
     add("--check", action="store_true", help="only look for problems in archive, tree or both (docs/doctor.md)")
+    add("--accept", type=_names, metavar="CODES", help="with --check: comma-separated codes of findings that are fine")
+    add("--near_duplicates", type=int, metavar="BITS", help="with --check: as of doctor.py; 0 looks for none")
+    add("--train_split", metavar="NAME", help="with --check: the split that is trained on (default: train)")
     return parser
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _parser()
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        allowed = [name for action in parser._actions for name in action.option_strings]
-        name = unknown[0].split("=")[0]
-        raise ConfigError(f"unknown option '{name}'{nearest(name, allowed)} (see --help)")
-    return options
+def _check_options(options: dict[str, Any], *, only_check: bool) -> dict[str, Any]:
+    """Take what only --check has out of the options, as far as it is given."""
+    taken = {name: options.pop(name) for name in _OF_CHECK}
+    given = {name: value for name, value in taken.items() if value is not None}
+    if given and not only_check:
+        raise ConfigError(f"--{next(iter(given))} is for --check; add that or leave it out")
+    if "accept" in given:
+        given["accept"] = check_codes(given["accept"], "--accept")
+    return given
 
 
 def main(arguments: list[str]) -> None:
     """Parse the command line and preprocess or check."""
-    options = vars(_parse(arguments))
+    options = vars(_parser().read(arguments))
     only_check, shard = options.pop("check"), options.pop("shard")
+    of_check = _check_options(options, only_check=only_check)
     if only_check and shard is not None:
         raise ConfigError("--check looks at all photos in one process; leave --shard out")
     if only_check:
-        sys.exit(check(PreprocessOptions(**options)))
+        sys.exit(check(PreprocessOptions(**options), **of_check))
     preprocess(PreprocessOptions(**options, shard=choose_shard(shard, os.environ)))
 
 

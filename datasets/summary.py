@@ -18,10 +18,9 @@ def summarise(rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord
     for split in sorted({split for archive in record.archives for split in archive.photos}):
         lines += _split_lines(split, [row for row in rows if row.split == split], classes, record)
     lines += [f"note: {path}: the EXIF block cannot be read; taken as upright" for path in _damaged(record)]
-    photos = (PhotoOf(row.split, f"{row.split}/{row.photo}", row.photo_sha256) for row in rows)
-    found = shared_photos(photos, MANIFEST_FILE) + shared_groups(
-        ((row.split, row.group) for row in rows), MANIFEST_FILE
-    )
+    photos = (PhotoOf(row.split, row.photo, row.photo_sha256) for row in rows)
+    found = shared_photos(photos, None, fix="remove one of them from the archive, or training will refuse the tree")
+    found += shared_groups(((row.split, row.group) for row in rows), MANIFEST_FILE)
     return lines + [str(one) for one in condensed(found)]
 
 

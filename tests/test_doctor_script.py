@@ -96,8 +96,16 @@ def test_a_spoiled_archive(archive: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not any("near-duplicate" in line for line in lines)
 
 
-@pytest.mark.parametrize(("move", "text"), [(1, "one too high; subtract 1 from"), (-1, "one too low; add 1 to")])
-def test_ids_that_are_all_one_off(archive: Path, capsys: pytest.CaptureFixture[str], move: int, text: str) -> None:
+@pytest.mark.parametrize(
+    ("move", "severity", "text"),
+    [
+        (1, "error", "one too high; subtract 1 from"),
+        (-1, "warning", "the masks show every class but the last, 'tea', or their ids are one too low"),
+    ],
+)
+def test_ids_that_are_all_one_off(
+    archive: Path, capsys: pytest.CaptureFixture[str], move: int, severity: str, text: str
+) -> None:
     for path in (archive / "Images" / "ann_dir").glob("*/*.png"):
         labels = np.asarray(Image.open(path)).astype(int)
         shown = labels if move > 0 else np.where(labels == 0, 1, labels)  # too low: there is no background
@@ -105,7 +113,54 @@ def test_ids_that_are_all_one_off(archive: Path, capsys: pytest.CaptureFixture[s
     status, lines = _run(capsys, archive)
     (line,) = [line for line in lines if "[off-by-one-ids]" in line]
     assert status == 2
+    assert line.startswith(severity)
     assert text in line
+
+
+def test_class_folders_that_one_system_takes_for_one_are_an_error(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "tree"
+    preprocess(PreprocessOptions(src=archive, dst=tree, workers=1), lambda _line: None)
+    for name in ("classes.yaml", "manifest.csv", "preprocess.yaml", "contact_sheet.png"):
+        (tree / name).unlink()
+    for view in ("roi", "extra-roi"):
+        (tree / "test" / view / "tea").rename(tree / "test" / view / "Tea")
+    status, lines = _run(capsys, tree)
+    assert status == 2
+    assert "[name-blanks-or-case]" in lines[0]
+    assert lines[-1] == f"1 error, 0 warnings, 0 notes (no pair, since its classes cannot be made out, in {tree})"
+    (archive / "category_id.txt").write_text("1\ttea\n2\tTEA\n")
+    status, lines = _run(capsys, archive)
+    assert status == 2
+    assert lines[0].startswith("error [name-blanks-or-case]")
+
+
+def test_a_shared_photo_of_a_tree_is_named_by_files_that_are_there(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, tree = archive / "Images" / "img_dir", tmp_path / "tree"
+    shutil.copy(images / "train" / "a0.jpg", images / "test" / "b0.jpg")
+    preprocess(PreprocessOptions(src=archive, dst=tree, workers=1), lambda _line: None)
+    _, lines = _run(capsys, tree)
+    (line,) = [line for line in lines if "[same-photo]" in line]
+    first, second = line.removeprefix("error [same-photo] ").partition(": are the same")[0].split(" and train/")
+    for name in (first, f"{tree}/train/{second}"):
+        assert Path(name.partition(" (and 1 more pair of it)")[0]).is_file()
+    for path in tree.glob("test/*/*/b0.jpg"):
+        path.unlink()
+    _, lines = _run(capsys, tree)
+    assert not [line for line in lines if "[same-photo]" in line]
+
+
+def test_the_split_of_training_can_have_another_name(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("img_dir", "ann_dir"):
+        (archive / "Images" / kind / "train").rename(archive / "Images" / kind / "fit")
+    (archive / "category_id.txt").write_text(NAMES + "3\tpie\n")
+    _, lines = _run(capsys, archive)
+    assert any("has no split 'train', only fit, test: classes were not compared" in line for line in lines)
+    _, lines = _run(capsys, archive, "--train_split", "fit")
+    assert any("[untrained-class]" in line and "class 'pie': has no pair in fit" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +171,8 @@ def test_ids_that_are_all_one_off(archive: Path, capsys: pytest.CaptureFixture[s
         (["."], r"^\. is no archive .*, no tree of pairs .* and no run"),
         ([".", "--acept", "x"], r"^unknown option '--acept'; did you mean '--accept'"),
         ([".", "--accept", "same-foto"], r"^--accept: no finding has the code 'same-foto'"),
+        (["plates", "--groups", "g.csv"], r"^--groups is for archives, and none of the folders is one"),
+        (["plates", "--mask_orientation", "stored"], r"^--mask_orientation is for archives, and none"),
         ([".", "--near_duplicates", "99"], r"^--near_duplicates is 99; it must be 0"),
         ([".", "--max_megapixels", "0"], r"^--max_megapixels 0\.0: million pixels, more than 0"),
         ([".", "--workers", "0"], r"^--workers 0: at least 1"),
@@ -125,6 +182,7 @@ def test_mistakes_are_one_line(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "plates" / "train" / "roi").mkdir(parents=True)
     with pytest.raises(ConfigError, match=message) as caught:
         doctor.main(arguments)
     assert len(str(caught.value).splitlines()) == 1

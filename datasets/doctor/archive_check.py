@@ -36,6 +36,7 @@ class LookOptions:
     mask_orientation: MaskOrientation | None = None
     near_duplicates: int = NEAR_BITS
     limit: PixelLimit = PREPROCESSING_LIMIT
+    train_split: str = counts.TRAIN_SPLIT
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,21 @@ class ArchiveCheck:
 
     def _ids(self, seen: list[_Seen]) -> None:
         """Say so where the ids of all masks together are the class file's, moved by one."""
-        known, found = set(self.archive.label_ids), {label for one in seen for label in one.ids}
+        label_ids, where = self.archive.label_ids, self.root / CLASS_FILE
+        known, found = set(label_ids), {label for one in seen for label in one.ids}
         way = shifted(known, found)
-        if way:
-            what = f"the masks hold the ids {min(found)}..{max(found)}, the file {describe_ids(self.archive.label_ids)}"
-            fix = f"{'subtract 1 from' if way > 0 else 'add 1 to'} the ids in every mask, or mend {CLASS_FILE}"
-            if found <= known | {BACKGROUND_ID}:
-                fix += f"; if they are right, no mask shows '{self.archive.label_ids[max(known)]}'"
-            text = f"{what}: one too {'high' if way > 0 else 'low'}"
-            self.findings.append(finding("off-by-one-ids", self.root / CLASS_FILE, text, fix))
+        if not way:
+            return
+        if found <= known | {BACKGROUND_ID}:  # as in a part of an archive that lacks the last class
+            what = f"the masks show every class but the last, '{label_ids[max(known)]}', or their ids are one too low"
+            fix = f"look at a mask; add 1 to the ids in every mask, or mend {CLASS_FILE}, if they are"
+            self.findings.append(replace(finding("off-by-one-ids", where, what, fix), severity="warning"))
+            return
+        shown = found - ({_VOID_ID} - known)
+        what = f"the masks hold the ids {min(shown)}..{max(shown)}, the file {describe_ids(label_ids)}"
+        fix = f"{'subtract 1 from' if way > 0 else 'add 1 to'} the ids in every mask, or mend {CLASS_FILE}"
+        text = f"{what}: one too {'high' if way > 0 else 'low'}"
+        self.findings.append(finding("off-by-one-ids", where, text, fix))
 
     def _photos(self, seen: list[_Seen]) -> None:
         root = self.root
@@ -183,7 +190,7 @@ class ArchiveCheck:
         self.findings += counts.whole_rois(whole, root)
         self.findings += counts.tiny_rois(tiny, root)
         if complete and pairs:
-            self.findings += counts.class_support(pairs, self.archive.class_names, root)
+            self.findings += counts.class_support(pairs, self.archive.class_names, root, self.options.train_split)
 
 
 _settings: _Settings | None = None

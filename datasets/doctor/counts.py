@@ -13,6 +13,7 @@ FEW_TEST_PAIRS = 5
 # An 8×8 patch, a quarter of the smallest patch of a ViT-B/16; 26 of FoodSeg103's 26,016 pairs are smaller.
 TINY_PIXELS = 64
 MODEL_SIDE = 224
+PAIRS_FIX = "remove it from one split of the archive and preprocess again, or remove its pairs and their manifest rows"
 
 
 class PhotoOf(NamedTuple):
@@ -23,15 +24,27 @@ class PhotoOf(NamedTuple):
     sha256: str
 
 
-def shared_photos(photos: Iterable[PhotoOf], where: str | Path) -> list[Finding]:
-    """Return an error for each photo (by content) that occurs in more than one split."""
+def shared_photos(
+    photos: Iterable[PhotoOf],
+    where: str | Path | None,
+    what: str = "are the same photo in two splits",
+    fix: str = "remove one of them",
+) -> list[Finding]:
+    """Return an error for each photo (by content) that occurs in more than one split.
+
+    Args:
+        photos: of all splits.
+        where: folder that their paths are relative to; null where they stand for themselves.
+        what: is wrong with two of them.
+        fix: what to do about it.
+    """
+    folder = "" if where is None else f"{where}/"
     first: dict[str, PhotoOf] = {}
     found: dict[Finding, None] = {}
     for photo in photos:
         other = first.setdefault(photo.sha256, photo)
         if other.split != photo.split:
-            place = f"{where}/{other.path} and {photo.path}"
-            found[finding("same-photo", place, "are the same photo in two splits", "remove one of them")] = None
+            found[finding("same-photo", f"{folder}{other.path} and {photo.path}", what, fix)] = None
     return list(found)
 
 
@@ -61,22 +74,27 @@ def alike_photos(photos: Sequence[MarkedPhoto], bits: int, where: str | Path) ->
     ]
 
 
-def class_support(counts: Mapping[str, Mapping[str, int]], names: Sequence[str], where: str | Path) -> list[Finding]:
+def class_support(
+    counts: Mapping[str, Mapping[str, int]], names: Sequence[str], where: str | Path, train_split: str = TRAIN_SPLIT
+) -> list[Finding]:
     """Return what the numbers of pairs tell.
 
     Args:
-        counts: pairs by split and class name; splits other than train are tested on.
+        counts: pairs by split and class name; splits other than that of training are tested on.
         names: all classes.
         where: they are.
+        train_split: the split that is trained on; without it classes are not compared, which is said.
     """
     found = [_least_and_most(split, of, names, where) for split, of in sorted(counts.items()) if any(of.values())]
-    tests = [of for split, of in counts.items() if split != TRAIN_SPLIT]
+    if train_split not in counts:
+        what = f"has no split '{train_split}', only {', '.join(sorted(counts))}: classes were not compared"
+        return [*found, finding("class-support", where, what, "name the one that is trained on with --train_split")]
+    tests = [of for split, of in counts.items() if split != train_split]
     tested: Counter[str] = sum((Counter(of) for of in tests), Counter())
-    if TRAIN_SPLIT in counts:
-        found += _untrained(counts[TRAIN_SPLIT], tested, names, where)
-        if tests:
-            trained = [name for name in names if counts[TRAIN_SPLIT].get(name) and not tested[name]]
-            found += _listed("untested-class", trained, "trained on and never tested", where)
+    found += _untrained(counts[train_split], tested, names, where, train_split)
+    if tests:
+        trained = [name for name in names if counts[train_split].get(name) and not tested[name]]
+        found += _listed("untested-class", trained, "trained on and never tested", where)
     few = [f"{name} ({tested[name]})" for name in names if 0 < tested[name] < FEW_TEST_PAIRS]
     return found + _listed("few-pairs", few, f"tested with fewer than {FEW_TEST_PAIRS} pairs", where)
 
@@ -90,14 +108,14 @@ def _least_and_most(split: str, counts: Mapping[str, int], names: Sequence[str],
 
 
 def _untrained(
-    trained: Mapping[str, int], tested: Mapping[str, int], names: Sequence[str], where: str | Path
+    trained: Mapping[str, int], tested: Mapping[str, int], names: Sequence[str], where: str | Path, split: str
 ) -> list[Finding]:
-    fix = f"add photos to {TRAIN_SPLIT}, take it out of the class file, or leave it out with data.exclude"
+    fix = f"add photos to {split}, take it out of the class file, or leave it out with data.exclude"
     return [
         finding(
             "untrained-class",
             f"{where}, class '{name}'",
-            f"has no pair in {TRAIN_SPLIT}" + (f", but {tested[name]:,} to test" * bool(tested[name])),
+            f"has no pair in {split}" + (f", but {tested[name]:,} to test" * bool(tested[name])),
             fix,
         )
         for name in names

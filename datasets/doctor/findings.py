@@ -99,11 +99,13 @@ def finding(code: str, where: str | Path, what: str, fix: str = "", *, places: S
     return Finding(code, CODES[code][0], str(where), what, fix, max(1, len(places)), tuple(places[:_PLACES_KEPT]))
 
 
-def check_codes(codes: Iterable[str], option: str) -> frozenset[str]:
-    """Return a set of codes; a ``ConfigError`` names one that does not exist and the nearest."""
+def check_codes(codes: Iterable[str], option: str, allowed: Sequence[str] | None = None) -> frozenset[str]:
+    """Return a set of codes; a ``ConfigError`` names one that does not exist, or that is not among ``allowed``."""
     given = frozenset(codes)
     for code in sorted(given - CODES.keys()):
         raise ConfigError(f"{option}: no finding has the code '{code}'{nearest(code, CODES)} (docs/doctor.md has all)")
+    for code in sorted(given.difference(given if allowed is None else allowed)):
+        raise ConfigError(f"{option}: '{code}' cannot be accepted; allowed: {', '.join(allowed or ())}")
     return given
 
 

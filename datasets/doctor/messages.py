@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.doctor.findings import Finding, finding
@@ -83,7 +84,9 @@ _WHERE = re.compile(
 
 
 def from_message(message: str, root: Path, patterns: Sequence[tuple[str, str]], default: str) -> Finding:
-    """Return the finding that a message of a reader makes: ``where what; fix``.
+    """Return the error that a message of a reader makes: ``where what; fix``.
+
+    It is one whatever its code, since whoever reads the folder refuses it.
 
     Args:
         message: as the reader would report it.
@@ -98,4 +101,4 @@ def from_message(message: str, root: Path, patterns: Sequence[tuple[str, str]], 
         if match:
             where, rest = where + match["where"], match["what"]
     what, _, fix = rest.partition("; ")
-    return finding(code, where, what, fix)
+    return replace(finding(code, where, what, fix), severity="error")

@@ -12,7 +12,7 @@ from datasets.doctor import counts, names
 from datasets.doctor.findings import Finding, finding, some
 from datasets.doctor.messages import TREE_MESSAGES, from_message
 from datasets.doctor.near_duplicates import NEAR_BITS, MarkedPhoto
-from datasets.doctor.pair_check import PairSeen, StoredPair, check_pair, start_checking
+from datasets.doctor.pair_check import StoredPair, check_pair, start_checking
 from datasets.listing import VIEW_FOLDERS, Listing, folder_classes, list_split
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
@@ -36,8 +36,17 @@ class TreeCheck:
         DataError: there is no such folder.
     """
 
-    def __init__(self, root: Path, near_duplicates: int = NEAR_BITS, limit: PixelLimit = PREPROCESSING_LIMIT) -> None:
-        self.root, self.near_duplicates, self.limit = root, near_duplicates, limit
+    def __init__(
+        self,
+        root: Path,
+        near_duplicates: int = NEAR_BITS,
+        limit: PixelLimit = PREPROCESSING_LIMIT,
+        train_split: str = counts.TRAIN_SPLIT,
+    ) -> None:
+        self.root, self.near_duplicates, self.limit, self.train_split = root, near_duplicates, limit, train_split
+        self._present: dict[tuple[str, str, str], list[Path]] = {}  # rois of (split, stem, hash of the photo)
+        self._groups: dict[tuple[str, str], None] = {}  # (split, group) of the pairs that are there
+        self._has_classes = True
         self.findings: list[Finding] = []
         self.rows: list[ManifestRow] = []
         self.pairs = 0
@@ -47,7 +56,7 @@ class TreeCheck:
     @property
     def looked_at(self) -> str:
         """What was checked, in words."""
-        return f"{self.pairs:,} pairs"
+        return f"{self.pairs:,} pairs" if self._has_classes else "no pair, since its classes cannot be made out,"
 
     def run(self, workers: int, stop: StopSignals) -> None:
         """Look at names, then at the manifest, then at every picture."""
@@ -58,6 +67,7 @@ class TreeCheck:
         splits = self._splits()
         classes = self._classes(splits)
         if classes is None:
+            self._has_classes = False
             return
         self._read_manifest()
         by_key = {row.key: row for row in self.rows}
@@ -76,7 +86,7 @@ class TreeCheck:
         self._rows_without_files(by_key, classes, splits)
         self.pairs = len(stored)
         self._rows()
-        self.findings += counts.class_support(pairs, classes.names, self.root)
+        self.findings += counts.class_support(pairs, classes.names, self.root, self.train_split)
         self._decode(stored, workers, stop)
 
     def _found(self, message: str) -> Finding:
@@ -96,9 +106,12 @@ class TreeCheck:
 
     def _rows(self) -> None:
         """Say what the manifest and the record of a tree tell."""
-        photos = (counts.PhotoOf(row.split, f"{row.split}/{row.photo}", row.photo_sha256) for row in self.rows)
-        self.findings += counts.shared_photos(photos, self.root)
-        self.findings += counts.shared_groups(((row.split, row.group) for row in self.rows), self.root)
+        photos = [
+            counts.PhotoOf(split, f"{self._name(rois[0])}{_more(len(rois) - 1)}", sha256)
+            for (split, _, sha256), rois in self._present.items()
+        ]
+        self.findings += counts.shared_photos(photos, self.root, fix=counts.PAIRS_FIX)
+        self.findings += counts.shared_groups(self._groups, self.root)
         try:
             record = TreeRecord.load(self.root / RECORD_FILE)
         except (OSError, DataError):  # not needed; preprocessing into the tree reports it
@@ -113,7 +126,7 @@ class TreeCheck:
     def _splits(self) -> list[str]:
         splits = []
         for path in sorted(self.root.iterdir()):
-            if path.name.startswith(".") or path.name in TREE_FILES:
+            if names.is_hidden(path.name) or path.name in TREE_FILES:
                 continue
             missing = [view for view in VIEW_FOLDERS if not (path / view).is_dir()]
             if not path.is_dir() or len(missing) == len(VIEW_FOLDERS):
@@ -172,6 +185,8 @@ class TreeCheck:
                 row = by_key.get((listing.split, name, stem))
                 size = box = area = None
                 if row is not None:
+                    self._present.setdefault((row.split, row.stem, row.photo_sha256), []).append(paths[0])
+                    self._groups[row.split, row.group] = None
                     size = row.content_width, row.content_height
                     box = row.box_left, row.box_top, row.box_width, row.box_height
                     area = round(row.area_fraction * row.content_width * row.content_height)
@@ -216,24 +231,29 @@ class TreeCheck:
         seen.sort(key=lambda one: one.pair.roi)
         self.findings += [self._found(problem) for one in seen for problem in one.problems]
         well = [one for one in seen if not one.problems]
-        empty = [self._name(one) for one in well if one.empty]
+        empty = [self._name(one.pair.roi) for one in well if one.empty]
         if empty:
             what, fix = f"{len(empty):,} rois show nothing: {some(empty)}", "mend the masks and preprocess again"
             self.findings.append(finding("empty-mask", self.root, what, fix, places=empty))
-        self.findings += counts.whole_rois([self._name(one) for one in well if one.whole and not one.empty], self.root)
-        tiny = [self._name(one) for one in well if not one.empty and one.roi_pixels < counts.TINY_PIXELS]
+        whole = [self._name(one.pair.roi) for one in well if one.whole and not one.empty]
+        self.findings += counts.whole_rois(whole, self.root)
+        tiny = [self._name(one.pair.roi) for one in well if not one.empty and one.roi_pixels < counts.TINY_PIXELS]
         self.findings += counts.tiny_rois(tiny, self.root)
         hashes = {(row.split, row.stem): row.photo_sha256 for row in self.rows}
         marked = []
         for one in well:
             if one.mark is not None:
-                name = self._name(one)
+                name = self._name(one.pair.roi)
                 split = name.partition("/")[0]
                 marked.append(MarkedPhoto(split, name, hashes.get((split, one.pair.roi.stem), ""), one.mark))
         self.findings += counts.alike_photos(marked, self.near_duplicates, self.root)
 
-    def _name(self, seen: PairSeen) -> str:
-        return seen.pair.roi.relative_to(self.root).as_posix()
+    def _name(self, roi: Path) -> str:
+        return roi.relative_to(self.root).as_posix()
+
+
+def _more(pairs: int) -> str:
+    return f" (and {pairs:,} more pair{'s' * (pairs > 1)} of it)" if pairs else ""
 
 
 def _whole(listing: Listing, label: int) -> list[str]:

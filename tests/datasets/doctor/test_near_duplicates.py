@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -78,11 +77,11 @@ def planted_set(folder: Path, real_data: Path | None, bits: int = NEAR_BITS) -> 
 
 
 def test_copies_are_found_and_different_photos_are_not_taken_for_them(
-    tmp_path: Path, record_property: Callable[[str, Any], None]
+    tmp_path: Path, record_fact: Callable[..., None]
 ) -> None:
     given = os.environ.get("RVERNET_DATA")
     result = planted_set(tmp_path, Path(given) if given else None)
-    record_property("near_duplicates", result)
+    record_fact("near duplicates", **result)
     assert result["found"] >= 0.95 * PLANTED
     assert result["false_alarms"] == 0
 

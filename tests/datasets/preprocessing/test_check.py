@@ -96,6 +96,7 @@ def test_a_photo_in_two_splits_and_a_class_without_one(archive: "ArchiveMaker", 
     )
     lines = archive.preprocess(tmp_path / "tree")
     assert any(re.search(leak, line) for line in lines)
+    leak = r"\[same-photo\] .*test/roi/.*/copy\.jpg .* and train/roi/.*/d\.jpg .*: are the same .*; remove it from"
     _expect(_problems(dst=tmp_path / "tree"), [leak, r"class 'soup': has no pair in train; .* with data\.exclude"])
 
 
@@ -171,10 +172,33 @@ def test_a_tree_that_is_older_than_its_archive(good: "ArchiveMaker", tmp_path: P
     assert problem.endswith(", the mask of train/a: is not the one of which the tree was made; preprocess again")
 
 
+def test_photos_that_are_new_to_the_archive_or_gone_from_it(good: "ArchiveMaker", tmp_path: Path) -> None:
+    good.preprocess(tmp_path / "tree")
+    good.add("train", "new", good.blocks(78))
+    for path in (good.photo_path("test", "e.png"), good.mask_path("test", "e.png")):
+        path.rename(tmp_path / path.parent.parent.name)
+    new, gone = _problems(src=good.root, dst=tmp_path / "tree")
+    assert ": has no pair of 1 photo of the archive (0 when it was made): train/new; preprocess again" in new
+    assert f": has pairs of 1 photo that {good.root} lacks: test/e; restore them, or preprocess again" in gone
+
+
+def test_another_class_file_makes_a_tree_stale(good: "ArchiveMaker", tmp_path: Path) -> None:
+    good.preprocess(tmp_path / "tree")
+    good.class_file(KNOWN.replace("pie", "pies"))
+    (problem,) = _problems(src=good.root, dst=tmp_path / "tree")
+    assert f"was not made of {good.root} as it is now" in problem
+
+
 def test_options_are_compared_with_the_tree(good: "ArchiveMaker", tmp_path: Path) -> None:
     good.preprocess(tmp_path / "tree", size=48)
     (problem,) = _problems(dst=tmp_path / "tree", size=64)
     assert problem.endswith(": was made with --size 48, not 64; preprocess again, or leave --size out")
+    problems = _problems(dst=tmp_path / "tree", min_area=0.1, mask_orientation="stored", ambiguous=("pie",))
+    assert [line.partition(": ")[2].partition(";")[0] for line in problems] == [
+        "was made with --min_area 0.0, not 0.1",
+        "was made without --mask_orientation, not with stored",
+        "was made with --ambiguous ketchup,chili-paste, not pie",
+    ]
 
 
 def test_something_must_be_checked(tmp_path: Path) -> None:
