@@ -2,8 +2,9 @@
 
 python verify.py runs/first runs/seeds
 
-From the files of a run: their hashes, the scores and intervals of metrics.json, the table of classes, the means over
-seeds. From its model: the logits of the test pairs, with the run's own settings on this machine. Changes nothing.
+The hashes of a run's files; the test scores from predictions.csv; intervals and validation scores from logits.npz; the
+test logits from the weights, with the run's own settings or those nearest to them here; the table of classes, the
+selected epoch, the means over seeds. No interval and no validation logit comes from the weights. Changes nothing.
 Exit status: 0 where all agree, 1 where something does not, 2 for a mistake in the command or data that cannot be read.
 """
 

@@ -2,7 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from utils.errors import os_error_text
+from utils.files import sha256
+from utils.names import path_problem, shown
 
 SHOWN = 3  # differences told of one kind
 
@@ -61,6 +66,46 @@ def score_differences(
         for name, value in computed.items()
         if not alike(recorded.get(name), value)
     ]
+
+
+def key_differences(recorded: Mapping[str, Any], computed: Mapping[str, Any], where: str = "test") -> list[str]:
+    """Return the scores that stand on one side alone."""
+    unknown = [
+        f"{where} {name} is in metrics.json, and nothing computes it" for name in recorded if name not in computed
+    ]
+    return unknown + [f"{where} {name} is not in metrics.json" for name in computed if name not in recorded]
+
+
+def file_differences(folder: Path, named: Mapping[str, Any], computed: str) -> list[str]:
+    """Compare files below a folder with the hashes and sizes that were recorded under their names.
+
+    ``computed`` is what was computed from them, with its verb, such as ``the means were``.
+    """
+    found: list[str] = []
+    for name, expected in named.items():
+        problem = path_problem(name)
+        if problem is not None:
+            found.append(f"the name {shown(name)} of a file {problem}")
+            continue
+        digest = expected.get("sha256") if isinstance(expected, Mapping) else None
+        if not isinstance(digest, str):
+            found.append(f"metrics.json holds no hash of {name}")
+            continue
+        path = folder / name
+        try:
+            now, size = sha256(path), path.stat().st_size
+        except FileNotFoundError:
+            found.append(f"{name} is gone")
+            continue
+        except OSError as error:
+            found.append(f"{name} cannot be read ({os_error_text(error)})")
+            continue
+        if now != digest:
+            found.append(
+                f"{name} is not the file that {computed} computed from (SHA-256 {digest[:12]}…, "
+                f"{expected.get('bytes')} bytes; now {now[:12]}…, {size} bytes)"
+            )
+    return found
 
 
 def alike(one: object, other: object) -> bool:

@@ -9,15 +9,15 @@ from typing import Any
 from datasets.changes import SUMMARY_KEYS
 from experiments.runs import find_runs, read_runs
 from experiments.verification.checks import Check
+from experiments.verification.reading import read_recorded
 from experiments.verification.recomputed import check_recomputed
-from experiments.verification.recorded import check_recorded, read_recorded
+from experiments.verification.recorded import check_recorded
 from experiments.verification.seeds import check_seeds
 from utils.checkpoints import WEIGHTS_FILE
-from utils.config import load_yaml
 from utils.errors import ConfigError, DataError
 from utils.files import write_text
 from utils.processes import refuse_several
-from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory
+from utils.run_directory import METRICS_FILE, RunDirectory
 
 _METRICS = {"model": str, "classes": list, "selected_epoch": int, "test": dict}
 _LATER_METRICS = {"val": dict, "train": dict, "data": dict, "computed_from": dict, "fingerprint": dict}
@@ -80,6 +80,8 @@ def _metrics_of(path: Path) -> dict[str, Any]:
     files = metrics.get("computed_from", {}).get("files", {}) if "computed_from" not in wrong else {}
     if not isinstance(files, dict) or not all(_has(one, {"sha256", "bytes"}) for one in files.values()):
         wrong.append("computed_from")
+    if "classes" not in wrong and not all(isinstance(name, str) for name in metrics["classes"]):
+        wrong.append("classes")
     if "data" not in wrong and not all(_has(one, SUMMARY_KEYS) for one in metrics.get("data", {}).values()):
         wrong.append("data")
     if wrong:
@@ -94,8 +96,7 @@ def _has(value: object, keys: Collection[str]) -> bool:
 
 
 def _verify_run(options: VerifyOptions, path: Path, metrics: dict[str, Any]) -> list[Check]:
-    resamples = load_yaml(path / CONFIG_FILE).get("eval", {}).get("resamples", 2000)
-    run = read_recorded(path, metrics, int(resamples))
+    run = read_recorded(path, metrics)
     checks = check_recorded(run)
     if options.scores_only:
         return checks

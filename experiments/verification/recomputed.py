@@ -15,17 +15,17 @@ from experiments.kinds import Config, Model
 from experiments.loading import loader_for
 from experiments.runs import RunRecord, load_index
 from experiments.verification.checks import Check
-from experiments.verification.recorded import Recorded
-from utils.devices import available_devices, make_accelerator
+from experiments.verification.reading import Recorded
+from utils.devices import available_devices, make_accelerator, resolve_precision, resolve_tf32
 from utils.engine import compute_logits
-from utils.errors import DataError
+from utils.errors import ConfigError, DataError
 from utils.metrics import predicted_classes
-from utils.provenance import describe_machine
+from utils.provenance import DIGITS, describe_machine
+from utils.sections import Device, TrainConfig
 
 # Largest difference allowed between two machines, as a part of the largest logit.
 TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
 _ALIKE = ("device", "processor", "threads", "processes")
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
 
 
 def check_recomputed(run: Recorded, record: RunRecord, root: Path | None) -> list[Check]:
@@ -38,7 +38,7 @@ def check_recomputed(run: Recorded, record: RunRecord, root: Path | None) -> lis
 
     Raises:
         DataError: the pairs are not there, cannot be read, or are of other classes.
-        ConfigError: the device or precision of the run cannot be had.
+        ConfigError: several processes were started and cannot work together.
     """
     try:
         index = load_index(record, root)
@@ -50,10 +50,11 @@ def check_recomputed(run: Recorded, record: RunRecord, root: Path | None) -> lis
         return [data, Check("model", "not computed: the pairs are not those of the run", done=False)]
     if run.arrays is None or run.arrays["test"].shape != (len(index), len(record.classes)):
         return [data, Check("model", "not computed: the recorded logits are not those of these pairs", done=False)]
-    config, told = _settings_here(record.config)
+    config, told = settings_here(record.config)
+    rounding = max(_rounding(record.config.train), _rounding(config.train), key=lambda name: TOLERANCES[name])
     threads = _recorded_part(run).get("threads")
     before = torch.get_num_threads()
-    if isinstance(threads, int) and config.train.device == "cpu":
+    if isinstance(threads, int) and threads > 0 and config.train.device == "cpu" and not told:
         torch.set_num_threads(threads)  # sums of other lengths end in other digits
     try:
         accelerator = make_accelerator(config.train)
@@ -72,7 +73,7 @@ def check_recomputed(run: Recorded, record: RunRecord, root: Path | None) -> lis
         )
     finally:
         torch.set_num_threads(before)
-    return [data, _compare(run.arrays["test"], logits, index.label, config, exact=exact, told=told)]
+    return [data, _compare(run.arrays["test"], logits, index.label, rounding, exact=exact, told=told)]
 
 
 def _check_data(run: Recorded, index: PairIndex) -> Check:
@@ -87,13 +88,39 @@ def _check_data(run: Recorded, index: PairIndex) -> Check:
     return check
 
 
-def _settings_here(config: Config) -> tuple[Config, str]:
+def settings_here(config: Config) -> tuple[Config, str]:
     """Return the run's own settings, or those nearest to them here and how they differ."""
     devices = available_devices()
-    if config.train.device in devices:
+    device: Device = config.train.device if config.train.device in devices else devices[0]
+    lacks = _lacking(config.train, device)
+    if lacks is None:
         return config, ""
-    train = replace(config.train, device=devices[0], precision="fp32", tf32=False)
-    return replace(config, train=train), f"on {devices[0]} in fp32, as this machine lacks {config.train.device}"
+    train = replace(config.train, device=device, precision="fp32", tf32=False)
+    return replace(config, train=train), f"on {device} in fp32, as this machine lacks {lacks}"
+
+
+def _lacking(train: TrainConfig, device: Device) -> str | None:
+    """Return the first of device, precision and TF32 that a run asks for in vain."""
+    if train.device not in ("auto", device):
+        return train.device
+    try:
+        resolve_precision(train.precision, device)
+    except ConfigError:
+        return train.precision
+    try:
+        resolve_tf32(train.tf32, device)
+    except ConfigError:
+        return "tf32"
+    return None
+
+
+def _rounding(train: TrainConfig) -> str:
+    """Return in which numbers products are computed: a key of ``TOLERANCES``."""
+    if train.precision == "auto":
+        return "fp32" if train.device == "cpu" else "bf16"
+    return (
+        "tf32" if train.precision == "fp32" and train.tf32 is not False and train.device != "cpu" else train.precision
+    )
 
 
 def _bits_repeat(run: Recorded, config: Config, model: Model) -> bool:
@@ -104,7 +131,7 @@ def _bits_repeat(run: Recorded, config: Config, model: Model) -> bool:
     if any(then.get(key) != now[key] for key in _ALIKE):
         return False
     versions = then.get("versions")
-    if not isinstance(versions, dict) or any(versions.get(name) != now["versions"][name] for name in _PACKAGES):
+    if not isinstance(versions, dict) or any(versions.get(name) != now["versions"][name] for name in DIGITS):
         return False
     if any(backbone.wants_compile for backbone in model.backbones.values()):
         return False  # loaded models are not compiled
@@ -118,11 +145,9 @@ def _recorded_part(run: Recorded) -> dict[str, Any]:
 
 
 def _compare(
-    recorded: NDArray[Any], computed: NDArray[Any], truth: NDArray[Any], config: Config, *, exact: bool, told: str
+    recorded: NDArray[Any], computed: NDArray[Any], truth: NDArray[Any], rounding: str, *, exact: bool, told: str
 ) -> Check:
-    precision = "tf32" if config.train.precision == "fp32" and config.train.tf32 is True else config.train.precision
-    part = max(TOLERANCES[name] for name in {precision, "fp32"})
-    allowed = 0.0 if exact else part * max(1.0, float(np.abs(recorded).max()))
+    allowed = 0.0 if exact else TOLERANCES[rounding] * max(1.0, float(np.abs(recorded).max()))
     largest = float(np.abs(recorded - computed).max())
     before, after = predicted_classes(recorded), predicted_classes(computed)
     changed = int((before != after).sum())
@@ -131,11 +156,11 @@ def _compare(
     if largest <= allowed:  # not for NaN
         if largest == 0:
             return Check("model", f"gives the recorded logits bit for bit{where}")
-        return Check("model", f"{found}; up to {allowed:.3g} is rounding in {precision}{where}")
+        return Check("model", f"{found}; up to {allowed:.3g} is rounding in {rounding}{where}")
     limit = (
         "the processor, the threads and the versions are those of the run, so that there should be none"
         if exact
-        else f"up to {allowed:.3g} would be rounding in {precision}"
+        else f"up to {allowed:.3g} would be rounding in {rounding}"
     )
     top1 = f"top-1 is {np.mean(before == truth):.4f} recorded and {np.mean(after == truth):.4f} here"
     return Check("model", "", [f"{found}; {limit}; {top1}{where}"])

@@ -2,72 +2,24 @@
 
 import csv
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from experiments.outcome import PER_CLASS_FILE, PREDICTIONS_FILE, TOP, prediction_cells
 from experiments.statistics import scores_with_intervals
-from experiments.verification.checks import Check, alike, score_differences, shortened
+from experiments.verification.checks import Check, file_differences, key_differences, score_differences, shortened
+from experiments.verification.logged import check_log
+from experiments.verification.reading import Recorded, read_table
+from utils.checkpoints import WEIGHTS_FILE
 from utils.errors import RunError
-from utils.files import sha256
 from utils.metrics import top5_defined
-from utils.run_directory import CONFIG_FILE, LOGITS_FILE, RunDirectory
+from utils.run_directory import CONFIG_FILE, LOGITS_FILE
 
-Arrays = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The files of a finished run.
-
-    Attributes:
-        path: folder of the run.
-        metrics: content of ``metrics.json``.
-        environment: content of ``env.json``; empty where there is none.
-        resamples: behind each interval.
-        lines: rows of ``predictions.csv`` by column; None where the file cannot be read.
-        arrays: those of ``logits.npz``; None where the file cannot be read.
-        damage: by file, why it cannot be read.
-    """
-
-    path: Path
-    metrics: dict[str, Any]
-    environment: dict[str, Any]
-    resamples: int
-    lines: list[dict[str, str]] | None
-    arrays: Arrays | None
-    damage: dict[str, str]
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, in the order of the logits."""
-        return list(self.metrics["classes"])
-
-
-def read_recorded(path: Path, metrics: dict[str, Any], resamples: int) -> Recorded:
-    """Read the files of a run; one that is damaged or missing is a finding, not an error."""
-    damage: dict[str, str] = {}
-    lines = arrays = None
-    try:
-        lines = _read_lines(path / PREDICTIONS_FILE)
-    except (OSError, ValueError, csv.Error) as error:
-        damage[PREDICTIONS_FILE] = f"{PREDICTIONS_FILE} cannot be read ({error})"
-    try:
-        with np.load(path / LOGITS_FILE, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        _check_arrays(arrays, len(metrics["classes"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        arrays, damage[LOGITS_FILE] = None, f"{LOGITS_FILE} cannot be read ({error})"
-    return Recorded(path, metrics, RunDirectory(path).read_environment(), resamples, lines, arrays, damage)
+_HASHED = (PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE)
 
 
 def check_recorded(run: Recorded) -> list[Check]:
@@ -79,7 +31,7 @@ def check_recorded(run: Recorded) -> list[Check]:
         _check_logits(run),
         _check_lines(run),
         _check_per_class(run),
-        _check_log(run),
+        check_log(run),
     ]
 
 
@@ -88,17 +40,8 @@ def _check_files(run: Recorded) -> Check:
     if not named:
         return Check("files", "metrics.json names no files, as an earlier version wrote it", done=False)
     check = Check("files", f"{', '.join(named)} have the hashes that metrics.json names")
-    for name, expected in named.items():
-        if not (run.path / name).is_file():
-            check.differences.append(f"{name} is gone")
-            continue
-        found = sha256(run.path / name)
-        if found != expected["sha256"]:
-            size = (run.path / name).stat().st_size
-            check.differences.append(
-                f"{name} is not the file that metrics.json was computed from (SHA-256 {expected['sha256'][:12]}…, "
-                f"{expected['bytes']} bytes; now {found[:12]}…, {size} bytes)"
-            )
+    check.differences += file_differences(run.path, named, "metrics.json was")
+    check.differences += [f"metrics.json names no hash of {name}" for name in _HASHED if name not in named]
     return check
 
 
@@ -158,6 +101,7 @@ def _check_logits(run: Recorded) -> Check:
     names = {"test": "test", "val": "validation"}
     splits = {key: name for key, name in names.items() if key in run.metrics}
     check = Check(LOGITS_FILE, f"gives scores and intervals of {' and '.join(splits)} in metrics.json")
+    check.differences += _absent_scores(run)
     for key, name in splits.items():
         if name not in run.arrays:
             check.differences.append(f"holds no logits of {name}, and metrics.json has its scores")
@@ -175,7 +119,18 @@ def _check_logits(run: Recorded) -> Check:
             check.differences.append(f"the logits of {name} cannot be scored: {error}")
             continue
         check.differences += score_differences(run.metrics[key], computed, LOGITS_FILE, key)
+        check.differences += key_differences(run.metrics[key], computed, key)
     return check
+
+
+def _absent_scores(run: Recorded) -> list[str]:
+    if "val" in run.metrics:
+        return []
+    if run.setting("data", "validation_fraction"):
+        return [f"metrics.json has no scores of validation, and {CONFIG_FILE} holds pairs out for it"]
+    if run.arrays is not None and "validation" in run.arrays:
+        return ["has logits of validation, and metrics.json has no scores of it"]
+    return []
 
 
 def _check_lines(run: Recorded) -> Check:
@@ -209,7 +164,7 @@ def _check_per_class(run: Recorded) -> Check:
         return Check(PER_CLASS_FILE, f"{PREDICTIONS_FILE} cannot be read", done=False)
     check = Check(PER_CLASS_FILE, f"has the counts and fractions that {PREDICTIONS_FILE} gives")
     try:
-        table = _read_table(run.path / PER_CLASS_FILE)
+        table = read_table(run.path / PER_CLASS_FILE)
     except (OSError, ValueError, csv.Error) as error:
         check.differences.append(f"cannot be read ({error})")
         return check
@@ -231,63 +186,5 @@ def _check_per_class(run: Recorded) -> Check:
     return check
 
 
-def _check_log(run: Recorded) -> Check:
-    """Compare the training scores with the row of the epoch that was selected."""
-    epoch = run.metrics["selected_epoch"]
-    check = Check("log.jsonl", f"its row of epoch {epoch} holds the training scores of metrics.json")
-    try:
-        rows = [row for row in RunDirectory(run.path).read_log() if row["epoch"] == epoch]
-        logged = dict(rows[-1]["train"])
-    except (ValueError, LookupError, TypeError) as error:
-        check.differences.append(f"has no readable row of epoch {epoch} ({type(error).__name__})")
-        return check
-    recorded = run.metrics.get("train", {})
-    check.differences += [
-        f"{name} is {value}, and metrics.json says {recorded.get(name)}"
-        for name, value in logged.items()
-        if not alike(recorded.get(name), value)
-    ]
-    return check
-
-
 def _ambiguous(run: Recorded) -> list[str] | None:
     return None if run.arrays is None else [run.classes[place] for place in run.arrays["ambiguous"].tolist()]
-
-
-def _check_arrays(arrays: Arrays, classes: int) -> None:
-    """Raise a ``ValueError`` where arrays are missing or do not fit each other and the classes."""
-    splits = ["test", "validation"] if "validation" in arrays else ["test"]
-    for name in ["ambiguous", *(split + part for split in splits for part in ("", "_label", "_group"))]:
-        if name not in arrays:
-            raise ValueError(f"it holds no array '{name}'")
-    for split in splits:
-        logits, label, group = (arrays[split + part] for part in ("", "_label", "_group"))
-        if logits.ndim != 2 or logits.shape[1] != classes or not label.shape == group.shape == logits.shape[:1]:
-            raise ValueError(f"the arrays of {split} do not fit each other or the {classes} classes of metrics.json")
-        if not _are_classes(label, classes):
-            raise ValueError(f"the labels of {split} are not those of {classes} classes")
-    if not _are_classes(arrays["ambiguous"], classes):
-        raise ValueError(f"the ambiguous classes are not among the {classes} of metrics.json")
-
-
-def _are_classes(values: NDArray[Any], classes: int) -> bool:
-    return values.dtype.kind in "iu" and bool(((values >= 0) & (values < classes)).all())
-
-
-def _read_lines(path: Path) -> list[dict[str, str]]:
-    lines = _read_table(path)
-    if not lines:
-        raise ValueError("it holds no line")
-    absent = {"class", "group", "truth", "prediction", "top1"} - lines[0].keys()
-    if absent:
-        raise ValueError(f"it has no column {', '.join(sorted(absent))}")
-    return lines
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
-    for number, line in enumerate(lines, start=2):
-        if None in line or None in line.values():
-            raise ValueError(f"line {number} has another number of cells than the first")
-    return lines

@@ -8,27 +8,64 @@ from typing import Any
 
 from scipy import stats
 
-from experiments.verification.checks import Check, score_differences
-from utils.files import sha256
+from experiments.verification.checks import Check, file_differences, key_differences, score_differences
 from utils.run_directory import METRICS_FILE, RunDirectory
 
 
 def check_seeds(folder: Path) -> Check:
-    """Compare the means, intervals and single values of a folder of seeds with ``metrics.json`` of each run."""
+    """Compare the means, intervals and single values of a folder of seeds with ``metrics.json`` of each run.
+
+    Raises:
+        DataError: a ``metrics.json`` is damaged.
+    """
     summary = RunDirectory(folder).read_metrics()
-    seeds = list(summary.get("seeds", []))
+    seeds = summary.get("seeds")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        return Check("seeds", "", [f"{METRICS_FILE} is the mean of no runs: its seeds are {seeds}"])
     check = Check("seeds", f"means and intervals follow from the {len(seeds)} runs")
-    absent = [seed for seed in seeds if not (folder / f"seed{seed}" / METRICS_FILE).is_file()]
-    if absent or not seeds:
-        names = ", ".join(f"seed{seed}" for seed in absent) or "runs"
-        check.differences.append(f"{METRICS_FILE} is the mean of runs that are not there: {names}")
+    absent = [f"seed{seed}" for seed in seeds if not (folder / f"seed{seed}" / METRICS_FILE).is_file()]
+    if absent:
+        check.differences.append(f"{METRICS_FILE} is the mean of runs that are not there: {', '.join(absent)}")
         return check
-    for name, expected in summary.get("computed_from", {}).items():
-        if sha256(folder / name) != expected["sha256"]:
-            check.differences.append(f"{name} is not the file that the means were computed from")
-    single = [RunDirectory(folder / f"seed{seed}").read_metrics()["test"] for seed in seeds]
-    check.differences += score_differences(summary["test"], _over(single), f"the {len(seeds)} runs")
+    check.differences += _other_files(folder, seeds, summary.get("computed_from"))
+    single = {seed: RunDirectory(folder / f"seed{seed}").read_metrics()["test"] for seed in seeds}
+    recorded = summary["test"]
+    unusable = _unusable(single) if isinstance(recorded, dict) else [f"test of {METRICS_FILE} holds no scores"]
+    check.differences += unusable
+    if not unusable:
+        computed = _over(list(single.values()))
+        check.differences += score_differences(recorded, computed, f"the {len(seeds)} runs")
+        check.differences += key_differences(recorded, computed)
     return check
+
+
+def _other_files(folder: Path, seeds: Sequence[int], named: object) -> list[str]:
+    """Compare the runs with the hashes that the summary names; an earlier version named none."""
+    if named is None:
+        return []
+    if not isinstance(named, dict):
+        return [f"computed_from of {METRICS_FILE} names no files"]
+    wanted = [f"seed{seed}/{METRICS_FILE}" for seed in seeds]
+    unnamed = [f"{METRICS_FILE} names no hash of {name}" for name in wanted if name not in named]
+    return unnamed + file_differences(folder, named, "the means were")
+
+
+def _unusable(single: Mapping[int, Any]) -> list[str]:
+    """Say why no mean can be taken over the scores of the runs."""
+    (first, scores), *others = single.items()
+    if not all(isinstance(one, dict) for one in single.values()):
+        return ["the runs hold no scores"]
+    found = [f"seed{seed} has other scores than seed{first}" for seed, one in others if _kinds(one) != _kinds(scores)]
+    kinds = _kinds(scores).items()
+    return found or [f"{name} of seed{first} is no number" for name, kind in kinds if kind not in ("number", "null")]
+
+
+def _kinds(scores: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: "null" if value is None else "number" if type(value) in (int, float) else "other"
+        for name, value in scores.items()
+        if not name.endswith("_ci")
+    }
 
 
 def _over(single: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

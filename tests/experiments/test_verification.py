@@ -13,8 +13,8 @@ import pytest
 from experiments.runs import read_runs
 from experiments.verification.checks import alike
 from experiments.verification.command import VerifyOptions, verify
+from experiments.verification.reading import read_recorded
 from experiments.verification.recomputed import check_recomputed
-from experiments.verification.recorded import read_recorded
 from utils.errors import ConfigError, DataError
 from verify import main
 
@@ -32,6 +32,14 @@ def edit(path: Path, *keys: str, value: object) -> None:
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
+    path.write_text(json.dumps(document))
+
+
+def remove(path: Path, *keys: str) -> None:
+    document = place = json.loads(path.read_text())
+    for key in keys[:-1]:
+        place = place[key]
+    del place[keys[-1]]
     path.write_text(json.dumps(document))
 
 
@@ -132,10 +140,35 @@ def test_metrics_name_what_they_were_computed_from(run: Path) -> None:
         ),
         (lambda run: (run / "predictions.csv").unlink(), ["predictions.csv is gone", "predictions.csv cannot be read"]),
         (lambda run: cut(run / "model.safetensors"), ["model.safetensors is not the file"]),
+        (
+            lambda run: edit_line(run / "predictions.csv", 1, 10, "tpo3"),
+            ["NO  predictions.csv: predictions.csv cannot be read (it has no column top3)"],
+        ),
+        (
+            lambda run: remove(run / "metrics.json", "val"),
+            ["metrics.json has no scores of validation, and config.yaml holds pairs out for it"],
+        ),
+        (
+            lambda run: edit(run / "metrics.json", "test", "auc", value=0.9),
+            ["test auc is in metrics.json, and nothing computes it"],
+        ),
+        (
+            lambda run: remove(run / "metrics.json", "test", "top5"),
+            ["test top5 is not in metrics.json"],
+        ),
+        (
+            lambda run: edit(run / "log.jsonl", "val", "top1", value=0.125),
+            ["log.jsonl: val top1 of epoch 1 is 0.125, and metrics.json says"],
+        ),
+        (
+            lambda run: edit(run / "metrics.json", "computed_from", "files", "../a", value={"sha256": "0", "bytes": 1}),
+            ["NO  files: the name '../a' of a file starts with a dot"],
+        ),
     ],
     ids=[
         *("metrics", "interval", "training", "prediction", "probability", "cells", "classes", "configuration"),
-        *("cut logits", "other logits", "a class less", "no predictions", "cut weights"),
+        *("cut logits", "other logits", "a class less", "no predictions", "cut weights", "header", "no validation"),
+        *("another score", "no score", "logged validation", "way out"),
     ],
 )
 def test_what_was_tampered_with_is_told(
@@ -206,7 +239,7 @@ def test_a_run_of_an_earlier_version_is_scored_without_hashes(run: Path, capsys:
 
 def test_another_machine_may_round_otherwise(run: Path) -> None:
     """One part in ten million of the largest logit is rounding elsewhere, and none on the machine of the run."""
-    recorded = read_recorded(run, json.loads((run / "metrics.json").read_text()), 100)
+    recorded = read_recorded(run, json.loads((run / "metrics.json").read_text()))
     assert recorded.arrays is not None
     near = dict(recorded.arrays) | {"test": recorded.arrays["test"] * np.float32(1 + 3e-7)}
     far = dict(recorded.arrays) | {"test": recorded.arrays["test"] + np.float32(0.5)}
