@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from experiments.kinds import Config
 from experiments.loading import Splits
 from utils.errors import DataError
 
-_COLUMNS = ("split", "stem", "class", "photo", "content_width", "content_height", "area_fraction", "photo_sha256")
+# What training finds and can go on with; a class without a training pair cannot be trained.
+_ACCEPTABLE = ("same-photo", "shared-group", "whole-image-mask", "tiny-roi", "few-pairs", "untested-class")
+_COLUMNS = ("split", "stem", "class", "content_width", "content_height", "area_fraction", "photo_sha256")
+_TRAIN, _VALIDATION, _TEST = "train", "validation", "test"
+_PURPOSE = {_TRAIN: "to train", _VALIDATION: "for validation", _TEST: "to test"}
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,30 @@ class Diagnosis:
     lines: tuple[str, str]
 
 
+class _Place(NamedTuple):
+    """Where a photo's first pair is: the part of the run, and the row of its pairs."""
+
+    part: str
+    pairs: PairIndex
+    row: int
+
+
+_Places = dict[tuple[str, str], _Place]
+
+
 @dataclass
 class _Recorded:
-    """What the manifests add to the pairs of a run.
+    """What is recorded about the pairs of a run.
 
     Attributes:
-        photos: of training (with validation) and test, by content.
+        hashes: of the photo, or of photo and mask together, by (split, stem).
+        means: what was compared, in words.
         tiny: keys of the pairs whose roi has too few pixels.
         whole: keys of those whose roi is the whole photo.
     """
 
-    photos: list[counts.PhotoOf] = field(default_factory=list)
+    hashes: dict[tuple[str, str], str] = field(default_factory=dict)
+    means: str = "names and numbers (there is no manifest)"
     tiny: list[str] = field(default_factory=list)
     whole: list[str] = field(default_factory=list)
 
@@ -52,63 +70,91 @@ def diagnose(splits: Splits, config: Config) -> Diagnosis:
         What was found, without errors.
 
     Raises:
-        ConfigError: ``data.accept`` names a code that does not exist.
+        ConfigError: ``data.accept`` names a code that does not exist, or that training cannot go on with.
         DataError: there are errors that ``data.accept`` does not name, such as one photo in training and test.
     """
-    accept = check_codes(config.data.accept, "data.accept")
+    accept = check_codes(config.data.accept, "data.accept", _ACCEPTABLE)
     root = config.data.root
-    parts = {"train": [index for index in (splits.train, splits.validation) if index is not None]}
-    parts["test"] = [splits.test]
-    recorded = _recorded(parts)
-    findings = counts.shared_photos(recorded.photos or _by_digest(parts), root)
-    groups = ((part, index.group_names[code]) for part, index in _each(parts) for code in set(index.group.tolist()))
+    every = {_TRAIN: splits.train, _VALIDATION: splits.validation, _TEST: splits.test}
+    parts = {part: index for part, index in every.items() if index is not None}
+    places: _Places = {}
+    for part, index in parts.items():
+        for row, stem in enumerate(index.stems):
+            places.setdefault((index.split, stem), _Place(part, index, row))
+    recorded = _recorded(parts, places)
+    findings = _shared(recorded.hashes, places)
+    groups = (
+        (_side(part), index.group_names[code]) for part, index in parts.items() for code in np.unique(index.group)
+    )
     findings += counts.shared_groups(groups, root)
     findings += counts.class_support(_pairs(parts), splits.train.classes.names, root)
     findings += counts.whole_rois(recorded.whole, root)
     findings += counts.tiny_rois(recorded.tiny, root)
     findings = condensed(accepted(findings, accept))
     _refuse([one for one in findings if one.severity == "error"], root)
-    return Diagnosis(findings, (_looked_at(splits, parts, hashes=bool(recorded.photos)), _worst(findings, accept)))
+    return Diagnosis(findings, (_looked_at(parts, recorded.means), _worst(findings, accept)))
 
 
-def _each(parts: dict[str, list[PairIndex]]) -> Iterator[tuple[str, PairIndex]]:
-    return ((part, index) for part, indices in parts.items() for index in indices)
+def _side(part: str) -> str:
+    """Return the side of a run that a part is on: validation is cut off training, and decides in it."""
+    return _TRAIN if part == _VALIDATION else part
 
 
-def _pairs(parts: dict[str, list[PairIndex]]) -> dict[str, Counter[str]]:
-    pairs = {part: Counter[str]() for part in parts}
-    for part, index in _each(parts):
-        pairs[part].update(dict(zip(index.classes.names, index.class_counts().tolist(), strict=True)))
-    return pairs
+def _shared(hashes: dict[tuple[str, str], str], places: _Places) -> list[Finding]:
+    """Find photos on both sides of a run; between training and validation they are a warning."""
+    times = Counter(hashes.values())
+    photos = [
+        counts.PhotoOf(place.part, str(place.pairs.paths(place.row)[0]), hashes[key])
+        for key, place in places.items()
+        if times[hashes.get(key, "")] > 1
+    ]
+    stored = any(place.pairs.archive is None for place in places.values())
+    fix = counts.PAIRS_FIX if stored else "remove one of them, and its mask"
+    found = counts.shared_photos((one._replace(split=_side(one.split)) for one in photos), None, fix=fix)
+    within = (one for one in photos if one.split != _TEST)
+    what = "are the same photo in training and validation, whose scores are too good then"
+    fix = "remove one of them, or give both one group"
+    return found + [replace(one, severity="warning") for one in counts.shared_photos(within, None, what, fix)]
 
 
-def _recorded(parts: dict[str, list[PairIndex]]) -> _Recorded:
-    """Read the rows of the manifests that belong to pairs of the run; nothing where there is no manifest."""
-    part_of = {(index.split, stem): part for part, index in _each(parts) for stem in set(index.stems)}
-    names = {name for _, index in _each(parts) for name in index.classes.names}
+def _pairs(parts: dict[str, PairIndex]) -> dict[str, Counter[str]]:
+    """Return the pairs to train and to test, by class."""
+    return {
+        part: Counter(dict(zip(index.classes.names, index.class_counts().tolist(), strict=True)))
+        for part, index in parts.items()
+        if part != _VALIDATION
+    }
+
+
+def _recorded(parts: dict[str, PairIndex], places: _Places) -> _Recorded:
+    """Read the rows of the manifests that belong to pairs of the run; the indices' hashes where there is none."""
+    names = {name for index in parts.values() for name in index.classes.names}
     found = _Recorded()
-    for path in sorted({index.manifest for _, index in _each(parts) if index.manifest is not None}):
+    for path in sorted({index.manifest for index in parts.values() if index.manifest is not None}):
         every = read_columns(path, _COLUMNS) if path.is_file() else []
-        rows = [row for row in every if row[:2] in part_of and row[2] in names]
+        rows = [row for row in every if row[:2] in places and row[2] in names]
         if not rows:
             continue
-        split, stem, name, photo, width, height, area, sha256 = zip(*rows, strict=True)
-        part = map(part_of.__getitem__, zip(split, stem, strict=True))
-        found.photos += [counts.PhotoOf(*one) for one in dict.fromkeys(zip(part, photo, sha256, strict=True))]
+        split, stem, name, width, height, area, sha256 = zip(*rows, strict=True)
+        found.hashes |= zip(zip(split, stem, strict=True), sha256, strict=True)
+        found.means = "names, numbers and recorded hashes"
         fraction = np.array(area, dtype=np.float64)
         size = np.array([width, height], dtype=np.float64)
         pixels = fraction * size.prod(axis=0) * (counts.MODEL_SIDE / size.max(axis=0)) ** 2
         found.tiny += [f"{split[row]}/{name[row]}/{stem[row]}" for row in np.flatnonzero(pixels < counts.TINY_PIXELS)]
         found.whole += [f"{split[row]}/{name[row]}/{stem[row]}" for row in np.flatnonzero(fraction == 1)]
+    if not found.hashes:
+        found.hashes = dict(_by_digest(places))
+        if found.hashes:
+            found.means = "names, numbers and hashes of each photo together with its mask"
     return found
 
 
-def _by_digest(parts: dict[str, list[PairIndex]]) -> Iterator[counts.PhotoOf]:
-    """Yield each pair with what stands for its photo and mask, where no manifest tells the photo's own hash."""
-    for part, index in _each(parts):
-        if index.source_digest is not None:
-            for row, digest in enumerate(index.source_digest):
-                yield counts.PhotoOf(part, index.draw_key(row), digest.tobytes().hex())
+def _by_digest(places: _Places) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield what stands for each photo and mask, where no manifest tells the photo's own hash."""
+    for key, place in places.items():
+        if place.pairs.source_digest is not None:
+            yield key, place.pairs.source_digest[place.row].tobytes().hex()
 
 
 def _refuse(errors: list[Finding], root: str) -> None:
@@ -117,20 +163,18 @@ def _refuse(errors: list[Finding], root: str) -> None:
     codes = list(dict.fromkeys(one.code for one in errors))
     first = [next(one for one in errors if one.code == code) for code in codes]
     what = " | ".join(f"[{one.code}] {one.where}: {one.what}; {one.fix}" for one in first)
+    go_on = f". To go on anyway: --data.accept {','.join(codes)}" if set(codes) <= set(_ACCEPTABLE) else ""
     raise DataError(
         f"data.root {root}: {counted(errors).partition(',')[0]} would make the scores untrue: {what}. All findings: "
-        f"doctor.py {root}. To go on anyway: --data.accept {','.join(codes)}"
+        f"doctor.py {root}{go_on}"
     )
 
 
-def _looked_at(splits: Splits, parts: dict[str, list[PairIndex]], *, hashes: bool) -> str:
-    numbers = []
-    for part, indices in parts.items():
-        pairs = sum(len(index) for index in indices)
-        photos = len({(index.split, stem) for index in indices for stem in index.stems})
-        numbers.append(f"{pairs:,} pairs of {photos:,} photos to {part}")
-    means = "names, numbers and recorded hashes" if hashes else "names and numbers (there is no manifest)"
-    return f"data: {', '.join(numbers)}, {len(splits.train.classes)} classes; checked by {means}"
+def _looked_at(parts: dict[str, PairIndex], means: str) -> str:
+    numbers = [
+        f"{len(index):,} pairs of {len(set(index.stems)):,} photos {_PURPOSE[part]}" for part, index in parts.items()
+    ]
+    return f"data: {', '.join(numbers)}, {len(parts[_TRAIN].classes)} classes; checked by {means}"
 
 
 def _worst(findings: list[Finding], accept: frozenset[str]) -> str:
