@@ -23,12 +23,14 @@ test: lint
 
 # The long form of the tests of faults and bad input, about 20 minutes, and docs/reliability.md made of what they saw.
 SOAK ?= build/soak
-BAD_INPUT = $(shell find tests -name 'test_bad_input*.py' -o -name 'test_untrusted*.py' -o -name 'test_*problems*.py')
+BAD_INPUT = $(shell find tests -name 'test_bad_input*.py' -o -name 'test_untrusted*.py' -o -name 'test_doctor*.py' \
+	-o -name 'test_*problems*.py')
 
 soak: install
 	rm -rf $(SOAK)
 	$(BIN)/python -m benchmarks checkpoints
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --soak --record $(SOAK) $(wildcard tests/faults tests/fuzz tests/datasets/doctor) $(BAD_INPUT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --soak --record $(SOAK) \
+		tests/fuzz tests/faults tests/datasets/doctor $(BAD_INPUT)
 	$(BIN)/python -m benchmarks.reliability --from $(SOAK) --write
 
 # The messages of docs/reliability.md alone, after one of them was changed.

@@ -15,7 +15,7 @@ from datasets.preprocess import PreprocessOptions, preprocess
 from utils.errors import ReportedError
 
 # Tests of bad input: under --record, the message of each is kept.
-MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted_input.py", "test_*problems*.py")
+MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted*.py", "test_doctor*.py", "test_*problems*.py")
 COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 60, 190)}
 
 

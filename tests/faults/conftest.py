@@ -20,6 +20,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 # What a killed process may leave and the next one must clear away.
 LEFTOVER = re.compile(r"^\..*(\.tmp|\.unfinished|\.replaced|\.partial|\.lock)|\.(new|old)$")
+SHORT_FORM = "test_together.py"
 Event = tuple[str, str]
 
 
@@ -146,10 +147,14 @@ class Task:
         """Run the same command again and compare what it leaves with the undisturbed one."""
         ended = self.run(folder, None, *options)
         assert ended.status == 0, ended.err
+        self.compare(folder)
+        return ended
+
+    def compare(self, folder: Path) -> None:
+        """Check that a folder is what an undisturbed process leaves."""
         assert self.result(folder) == self.result(self.reference)
         assert leftovers(folder) == []
         assert names(folder) == names(self.reference)
-        return ended
 
     def choose(self, number: int, wanted: Callable[[Event], bool]) -> dict[str, Any]:
         """Return a fault without its action, at one of the wanted events; the number is the seed."""
@@ -161,32 +166,23 @@ class Task:
 def names(folder: Path) -> set[str]:
     """Return the names of all files; those for TensorBoard are one per start."""
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return {name for name in files if not name.startswith("tensorboard/")}
+    return {name for name in files if "tensorboard/" not in name}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Let the marker ``points`` say how many seeds a test gets, in the short form and in the long one."""
+    """Let the marker ``points`` say how many seeds a test gets."""
     marker = metafunc.definition.get_closest_marker("points")
     if marker is not None:
-        count = marker.kwargs["soak" if metafunc.config.getoption("--soak") else "short"]
-        metafunc.parametrize("number", range(count))
+        metafunc.parametrize("number", range(marker.args[0]))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what the marker ``short`` does not name, of a test's ``which``, to the long form."""
+    """Leave all but one file to the long form, so that the short one starts one server."""
     if config.getoption("--soak"):
         return
-    left = [item for item in items if not _is_short(item)]
+    left = [item for item in items if item.path.parent == Path(__file__).parent and item.path.name != SHORT_FORM]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
-
-
-def _is_short(item: pytest.Item) -> bool:
-    marker = item.get_closest_marker("short")
-    case = (
-        item.callspec.params.get("which") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-    )
-    return marker is None or case in marker.args
 
 
 @pytest.fixture(scope="session")
@@ -199,22 +195,31 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-@pytest.fixture(scope="session")
-def training(server: Server, pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """A run of two epochs of three steps, validation pairs, averaged weights, and a checkpoint at every step."""
-    options = ["--data.root", str(pair_tree), "--data.image_size", "32", "--data.workers", "0"]
+RESULTS = ("metrics.json", "predictions.csv", "model.safetensors")
+
+
+def training_task(server: Server, tree: Path, reference: Path, *more: str, seeds: tuple[str, ...] = ("",)) -> Task:
+    """Return a run of two epochs of three steps, with validation pairs, averaged weights, a checkpoint at every step.
+
+    ``more`` are options; ``seeds`` names the folders of a run of several seeds.
+    """
+    options = ["--data.root", str(tree), "--data.image_size", "32", "--data.workers", "0"]
     options += ["--data.validation_fraction", "0.3", "--eval.selection", "best", "--eval.resamples", "100"]
     options += ["--model.backbone.name", "test_vit", "--model.backbone.pretrained", "false", "--train.device", "cpu"]
     options += ["--train.batch_size", "16", "--train.epochs", "2", "--train.ema_decay", "0.9", "--train.log_every", "1"]
-    options += ["--run.resume", "auto", "--run.checkpoint_minutes", "1e-6"]
+    options += ["--run.resume", "auto", "--run.checkpoint_minutes", "1e-6", *more]
 
     def result(run: Path) -> dict[str, bytes]:
-        return {name: (run / name).read_bytes() for name in ("metrics.json", "predictions.csv", "model.safetensors")}
+        paths = {run / seed / name for seed in seeds for name in RESULTS} | {run / "metrics.json"}
+        return {str(path.relative_to(run)): path.read_bytes() for path in sorted(paths)}
 
-    def argv(run: Path) -> list[str]:
-        return ["train_Off-the-shelf.py", *options, "--run.dir", str(run)]
+    return Task(server, lambda run: ["train_Off-the-shelf.py", *options, "--run.dir", str(run)], result, reference)
 
-    return Task(server, argv, result, tmp_path_factory.mktemp("training") / "run")
+
+@pytest.fixture(scope="session")
+def training(server: Server, pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """One run; see ``training_task``."""
+    return training_task(server, pair_tree, tmp_path_factory.mktemp("training") / "run")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ step is done, a module scores), so that no code of the project knows of them.
     read     before a file is opened for reading
     rename   before a file or folder is renamed
     remove   before a file or folder is removed
+    link     before a file gets a second name
+    mkdir    before a folder is made
     fsync    after a file was written under its temporary name
     step     after an optimiser step
     score    before a module's forward pass without gradients
@@ -25,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-ONE_PATH = {"os.remove": "remove", "os.rmdir": "remove", "os.rename": "rename"}
+# Kind of event, and which argument is the path.
+NAMED = {"os.rename": ("rename", 0), "os.link": ("link", 1), "os.mkdir": ("mkdir", 0), "shutil.rmtree": ("remove", 0)}
+INSIDE_RMTREE = {"os.remove": "remove", "os.rmdir": "remove"}
 
 
 class Events:
@@ -33,7 +37,8 @@ class Events:
 
     Attributes:
         fault: ``kinds`` and ``match`` choose events, ``n`` counts them from 1, ``action`` is what happens; ``folder``
-            is the one whose files count; ``trace`` is a file that gets one line per event.
+            is the one whose files count; ``trace`` is a file that gets one line per event. Once the disk is full, it
+            stays so: no file can be made or flushed.
     """
 
     def __init__(self, fault: dict[str, Any]) -> None:
@@ -42,6 +47,7 @@ class Events:
         self.match = re.compile(fault.get("match", ""))
         self.left: int = fault.get("n", 0)
         self.action: dict[str, Any] = fault.get("action", {})
+        self.full = False
         self.pid = os.getpid()
         trace = fault.get("trace")
         self.trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if trace else None
@@ -54,8 +60,13 @@ class Events:
             os.write(self.trace, (json.dumps([kind, path[len(self.folder) :]]) + "\n").encode())
         if kind in self.kinds and self.match.search(path):
             self.left -= 1
-            if self.left == 0:
+            if self.left == 0 and self.action["do"] == "full":
+                self.full = True
+                _no_space(kind, path)
+            elif self.left == 0:
                 ACTIONS[self.action["do"]](self.action, path)
+        if self.full and (kind == "fsync" or (kind in ("open", "mkdir") and not Path(path).exists())):
+            _no_space(kind, path)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Receive an audit event of Python."""
@@ -63,10 +74,12 @@ class Events:
             path, _, flags = arguments
             if isinstance(path, str | bytes | os.PathLike):
                 self.happen("open" if flags & WRITING else "read", os.path.abspath(os.fsdecode(path)))  # noqa: PTH100
-        elif event in ONE_PATH and isinstance(arguments[0], str | bytes | os.PathLike):
-            inside_rmtree = event != "os.rename" and arguments[1] != -1
-            name = os.fsdecode(arguments[0])
-            self.happen(ONE_PATH[event], f"{self.folder}/{name}" if inside_rmtree else os.path.abspath(name))  # noqa: PTH100
+        elif event in NAMED:
+            kind, place = NAMED[event]
+            self.happen(kind, os.path.abspath(os.fsdecode(arguments[place])))  # noqa: PTH100
+        elif event in INSIDE_RMTREE:
+            name, folder = os.fsdecode(arguments[0]), arguments[1]
+            self.happen(INSIDE_RMTREE[event], f"{self.folder}/{name}" if folder != -1 else os.path.abspath(name))  # noqa: PTH100
 
 
 def _tear(_action: dict[str, Any], path: str) -> None:
@@ -80,8 +93,10 @@ def _refuse(action: dict[str, Any], path: str) -> None:
     raise OSError(number, os.strerror(number), path)
 
 
-def _full(_action: dict[str, Any], _path: str) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def _no_space(kind: str, path: str) -> None:
+    """Fail as the system does: flushing does not tell a name."""
+    names = () if kind == "fsync" else (path,)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *names)
 
 
 def _kill_worker(_action: dict[str, Any], _path: str) -> None:
@@ -94,7 +109,6 @@ ACTIONS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "signal": lambda action, _path: os.kill(os.getpid(), action["number"]),
     "tear": _tear,
     "refuse": _refuse,
-    "full": _full,
     "kill worker": _kill_worker,
     "move": lambda action, _path: os.rename(action["path"], action["to"]),  # noqa: PTH104
     "cut short": lambda action, _path: os.truncate(action["path"], action["size"]),

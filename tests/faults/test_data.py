@@ -24,7 +24,6 @@ def at_step(number: int, action: dict[str, Any]) -> dict[str, Any]:
     return {"kinds": ["step"], "n": number, "action": action}
 
 
-@pytest.mark.short
 def test_a_folder_that_vanishes_between_epochs(
     training: "Task", tree: Path, tmp_path: Path, record_fact: Callable[..., None]
 ) -> None:
@@ -38,7 +37,6 @@ def test_a_folder_that_vanishes_between_epochs(
     record_fact("fault", fault="the data folder vanishes between two epochs", message=ended.err, status=2)
 
 
-@pytest.mark.short
 def test_a_photo_that_becomes_unreadable_in_epoch_2(
     training: "Task", tree: Path, tmp_path: Path, record_fact: Callable[..., None]
 ) -> None:
@@ -54,7 +52,6 @@ def test_a_photo_that_becomes_unreadable_in_epoch_2(
 
 
 @pytest.mark.parametrize("which", ["2", "4"])
-@pytest.mark.short
 def test_a_loader_process_that_the_system_kills(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str
 ) -> None:

@@ -28,8 +28,7 @@ def assert_one_line(ended: "Ended", *words: str) -> None:
 
 
 @pytest.mark.parametrize("which", TASKS)
-@pytest.mark.points(short=1, soak=4)
-@pytest.mark.short
+@pytest.mark.points(4)
 def test_no_file_may_be_larger(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
 ) -> None:
@@ -45,8 +44,7 @@ def test_no_file_may_be_larger(
 
 
 @pytest.mark.parametrize("which", TASKS)
-@pytest.mark.points(short=1, soak=4)
-@pytest.mark.short("preprocessing")
+@pytest.mark.points(4)
 def test_no_space_is_left(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str, number: int
 ) -> None:
@@ -68,7 +66,6 @@ def test_no_space_is_left(
 
 
 @pytest.mark.parametrize("which", TASKS)
-@pytest.mark.short("preprocessing")
 def test_a_folder_that_may_not_be_written(
     request: pytest.FixtureRequest, tmp_path: Path, record_fact: Callable[..., None], which: str
 ) -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.faults.conftest import LEFTOVER
+
 if TYPE_CHECKING:
     from tests.faults.conftest import Ended, Event, Task
 
 STEPS_IN_EPOCH = 3
+PICTURES = (".jpg", ".png")
 
 
 def phase(event: "Event") -> str:
@@ -47,21 +50,37 @@ def steps_lost(trace: Path, again: "Ended") -> int:
     return 0 if finished else done - (int(found[1]) if found else 0)
 
 
+def sizes(folder: Path, *, pictures: bool = False) -> dict[str, tuple[int, int]]:
+    """Return time and size by the name of what a killed process left: half-written files, or finished pictures."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    parts = {path: path.relative_to(folder).parts for path in found}
+    wanted = [
+        path
+        for path in found
+        if (path.suffix in PICTURES if pictures else any(LEFTOVER.search(part) for part in parts[path]))
+    ]
+    return {"/".join(parts[path][1:]): (path.stat().st_mtime_ns, path.stat().st_size) for path in wanted}
+
+
+def thrown_away(folder: Path) -> int:
+    """Return the bytes that a killed process wrote and the next one throws away."""
+    return sum(size for _, size in sizes(folder).values())
+
+
 @pytest.mark.parametrize("which", ["training", "scoring", "checkpoint", "log", "results"])
-@pytest.mark.points(short=1, soak=8)
-@pytest.mark.short("training", "scoring", "checkpoint")
+@pytest.mark.points(8)
 def test_training(training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str, number: int) -> None:
     fault = kill_at(training, number, lambda event: phase(event) == which)
     trace = tmp_path / "trace"
     assert training.run(tmp_path / "run", fault | {"trace": str(trace)}).status == -9
+    thrown = thrown_away(tmp_path)
     again = training.assert_same_end(tmp_path / "run")
     lost = steps_lost(trace, again)
     assert 0 <= lost <= 1  # a checkpoint is due at every step
-    record_fact("kill", phase=which, place=place(training, fault), steps_lost=lost)
+    record_fact("kill", phase=which, place=place(training, fault), steps_lost=lost, bytes_lost=thrown)
 
 
-@pytest.mark.short
-@pytest.mark.points(short=1, soak=8)
+@pytest.mark.points(8)
 def test_training_with_a_checkpoint_per_epoch(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int
 ) -> None:
@@ -75,24 +94,27 @@ def test_training_with_a_checkpoint_per_epoch(
     record_fact("kill", phase="training, a checkpoint per epoch", place=f"step {len(steps)}", steps_lost=lost)
 
 
-@pytest.mark.points(short=1, soak=8)
+@pytest.mark.points(8)
 def test_evaluation(evaluation: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int) -> None:
     fault = kill_at(evaluation, number, lambda event: number % 2 == 1 or event[0] not in ("read", "score"))
     assert evaluation.run(tmp_path / "out", fault).status == -9
+    thrown = thrown_away(tmp_path)
     evaluation.assert_same_end(tmp_path / "out")
-    record_fact("kill", phase="evaluate.py", place=place(evaluation, fault))
+    record_fact("kill", phase="evaluate.py", place=place(evaluation, fault), bytes_lost=thrown)
 
 
-@pytest.mark.points(short=1, soak=8)
+@pytest.mark.points(8)
 def test_preprocessing(preprocessing: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int) -> None:
     fault = kill_at(preprocessing, number, lambda _: True)
-    assert preprocessing.run(tmp_path / "tree", fault | {"trace": str(tmp_path / "trace")}).status == -9
+    assert preprocessing.run(tmp_path / "tree", fault).status == -9
+    before = sizes(tmp_path, pictures=True)
     preprocessing.assert_same_end(tmp_path / "tree")
-    record_fact("kill", phase="preprocessing", place=place(preprocessing, fault))
+    after = sizes(tmp_path, pictures=True)
+    lost = sum(size for name, (time, size) in before.items() if after.get(name) != (time, size))  # written again
+    record_fact("kill", phase="preprocessing", place=place(preprocessing, fault), bytes_lost=lost)
 
 
-@pytest.mark.short
-@pytest.mark.points(short=1, soak=6)
+@pytest.mark.points(6)
 def test_one_kill_after_the_other(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None], number: int
 ) -> None:

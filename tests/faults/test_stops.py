@@ -19,7 +19,6 @@ MOMENTS = {"mid-epoch": "step", "scoring": "score"}
 
 
 @pytest.mark.parametrize("which", [f"{name} in {moment}" for name in SIGNALS for moment in MOMENTS])
-@pytest.mark.short("SIGTERM in mid-epoch")
 def test_a_signal_ends_a_run_with_its_number(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None], which: str
 ) -> None:
@@ -46,7 +45,6 @@ def stopped(training: "Task", folder: Path, *options: str) -> int:
     return pid
 
 
-@pytest.mark.short
 def test_a_second_run_in_the_same_folder_is_refused(
     training: "Task", tmp_path: Path, record_fact: Callable[..., None]
 ) -> None:
@@ -65,7 +63,6 @@ def test_a_second_run_in_the_same_folder_is_refused(
     record_fact("fault", fault="two runs started into one directory", message=second.err, status=2)
 
 
-@pytest.mark.short
 def test_a_killed_process_leaves_no_lock(training: "Task", tmp_path: Path, record_fact: Callable[..., None]) -> None:
     """Its loader processes may outlive it for some seconds."""
     first = stopped(training, tmp_path / "run", "--data.workers", "2")

@@ -1,5 +1,6 @@
-"""One run that meets one fault after the other, and reaches the same end: the short form of the tests beside this."""
+"""The short form of the tests beside this: one run that meets one fault after the other, and reaches the same end."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.conftest import stop_is_reached
+from tests.faults.test_stops import negative
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Ended, Task
@@ -19,6 +21,36 @@ if TYPE_CHECKING:
 def tree(pair_tree: Path, tmp_path: Path) -> Path:
     """A tree of pairs to spoil."""
     return Path(shutil.copytree(pair_tree, tmp_path / "tree"))
+
+
+def passes(training: "Task") -> int:
+    """Return how often a process scores while it builds the model."""
+    kinds = [kind for kind, _ in training.events]
+    return kinds[: kinds.index("step")].count("score")
+
+
+def test_kills_in_mid_epoch_in_scoring_and_in_a_checkpoint(
+    training: "Task", tmp_path: Path, record_fact: Callable[..., None]
+) -> None:
+    run, kill = tmp_path / "run", {"do": "kill"}
+    ended = training.run(run, {"kinds": ["step"], "n": 1, "action": {"do": "signal", "number": signal.SIGTERM}})
+    assert ended.status == 128 + signal.SIGTERM
+    assert ended.err.startswith(f"stopped by signal {int(signal.SIGTERM)} after ")
+    renamed = {"kinds": ["rename"], "match": "checkpoint_last$", "n": 1}
+    for fault in ({"kinds": ["step"], "n": 1}, renamed, {"kinds": ["score"], "n": passes(training) + 1}):
+        assert training.run(run, {"action": kill} | fault).status == -9
+    training.assert_same_end(run)
+    record_fact(
+        "equal", case="1 process, SIGTERM, then killed in mid-epoch, in a checkpoint and in scoring", message=""
+    )
+
+
+@pytest.mark.parametrize("which", ["evaluation", "preprocessing"])
+def test_a_kill_half_way(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
+    task: Task = request.getfixturevalue(which)
+    half = {"kinds": ["open"], "n": sum(kind == "open" for kind, _ in task.events) // 2, "action": {"do": "kill"}}
+    assert task.run(tmp_path / "out", half).status == -9
+    task.assert_same_end(tmp_path / "out")
 
 
 def test_a_run_meets_one_fault_after_the_other(
@@ -56,12 +88,14 @@ def test_a_run_meets_one_fault_after_the_other(
     full = {"kinds": ["fsync"], "match": "checkpoint_last", "n": 2, "action": {"do": "full"}}
     spoiled(full, 2, "No space left on device", "--run.resume auto")
     spoiled({"largest_file": 200_000}, 2, "File too large", "--run.resume auto")
-    kinds = [kind for kind, _ in training.events]
-    passes = kinds[: kinds.index("step")].count("score")  # while the model is built
-    half = {"kinds": ["score"], "n": passes + 5, "action": {"do": "signal", "number": signal.SIGUSR1}}
+    half = {"kinds": ["score"], "n": passes(training) + 5, "action": {"do": "signal", "number": signal.SIGUSR1}}
     spoiled(half, 128 + signal.SIGUSR1, "stopped by signal ")
     weights = run / "checkpoint_last" / "model.safetensors"
     os.truncate(weights, weights.stat().st_size - 1)
-    again = training.assert_same_end(run, *own)
+    again = training.run(run, {"clock": 5}, *own)  # each reading of the time of day is five seconds before the last
+    assert (again.status, again.err) == (0, "")
+    training.compare(run)
     assert "is damaged (model.safetensors has " in again.out
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert negative([{key: value for key, value in row.items() if "second" in key} for row in rows]) == []
     record_fact("equal", case="1 process, nine faults in one run", message="")

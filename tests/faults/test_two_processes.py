@@ -36,8 +36,9 @@ def undisturbed(training: "Task", tmp_path_factory: pytest.TempPathFactory) -> d
     return training.result(run)
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("which", ["SIGTERM", "kill", "kill of the main one", "kill at a checkpoint"])
+@pytest.mark.parametrize(
+    "which", ["SIGTERM", "kill", "kill of the main one", "kill at a checkpoint", "kill while it is scored"]
+)
 def test_two_processes(
     training: "Task", undisturbed: dict[str, bytes], tmp_path: Path, record_fact: Callable[..., None], which: str
 ) -> None:
@@ -46,6 +47,8 @@ def test_two_processes(
     fault: dict[str, Any] = {"kinds": ["step"], "n": 5, "action": do}
     if which == "kill at a checkpoint":
         fault = {"kinds": ["rename"], "match": "checkpoint_last[.]new$", "n": 5, "action": do}
+    if which == "kill while it is scored":
+        fault = {"kinds": ["score"], "n": sum(kind == "score" for kind, _ in training.events) // 2, "action": do}
     rank = int(which in ("SIGTERM", "kill"))
     hit, other = run_two(training, run, fault, rank=rank)
     if which == "SIGTERM":
