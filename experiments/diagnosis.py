@@ -131,7 +131,7 @@ def _recorded(parts: dict[str, PairIndex], places: _Places) -> _Recorded:
     names = {name for index in parts.values() for name in index.classes.names}
     found = _Recorded()
     for path in sorted({index.manifest for index in parts.values() if index.manifest is not None}):
-        every = read_columns(path, _COLUMNS) if path.is_file() else []
+        every = read_columns(path, _COLUMNS, checked=True) if path.is_file() else []
         rows = [row for row in every if row[:2] in places and row[2] in names]
         if not rows:
             continue
