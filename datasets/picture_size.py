@@ -6,6 +6,7 @@ Never imports torch.
 import io
 import struct
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ Image.MAX_IMAGE_PIXELS = None
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # markers of JPEG between C0 and CF that hold no size
 _ALONE = (0x01, *range(0xD0, 0xD9))  # those without a length
+_MOST_MARKERS = 65_536  # cameras and programs write fewer than a thousand
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
+StoredKind = Literal["JPEG", "PNG", "WEBP"]
+STORED_KINDS: tuple[StoredKind, ...] = get_args(StoredKind)
 
 
 @dataclass(frozen=True)
@@ -48,47 +53,67 @@ DATA_LIMIT = PixelLimit(option="data.max_megapixels")
 
 
 def check_picture(data: NDArray[np.uint8], limit: PixelLimit, name: str) -> None:
-    """Refuse the bytes of a JPEG, PNG, WebP or GIF file whose header states too many pixels.
+    """Refuse the bytes of a JPEG, PNG or WebP file whose header states too many pixels.
 
     Raises:
-        DataError: where it is too large; the message starts with ``name``. Nothing where no size is found, which its
-            decoder will say.
+        DataError: where it is too large, or its header does not end; the message starts with ``name``. Nothing where
+            no size is found, which its decoder will say.
     """
-    size = _stated_size(data)
+    size = _stated_size(data, name)
     if size is not None:
         limit.check(*size, name)
 
 
-def _stated_size(data: NDArray[np.uint8]) -> tuple[int, int] | None:
+def stored_kind(data: NDArray[np.uint8], name: str) -> StoredKind:
+    """Return what a stored cut-out is by its first bytes; a ``DataError`` that starts with ``name`` for all else."""
+    start = data[:12].tobytes()
+    if start.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if start.startswith(b"\x89PNG"):
+        return "PNG"
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return "WEBP"
+    raise DataError(
+        f"{name} cannot be decoded (its first bytes are not those of a JPEG, PNG or WebP file); restore the file, or "
+        f"make the pair again"
+    )
+
+
+def _stated_size(data: NDArray[np.uint8], name: str) -> tuple[int, int] | None:
     start = data[:32].tobytes()
     if start.startswith(b"\xff\xd8"):
-        return _jpeg_size(data.data)
+        return _jpeg_size(data, name)
     if start.startswith(b"\x89PNG") and len(start) >= 24:
         width, height = struct.unpack(">II", start[16:24])
         return width, height
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP" and len(start) >= 30:
         return _webp_size(start)
-    if start[:3] == b"GIF":
-        return _size_in_pillow(data.tobytes())
     return None
 
 
-def _jpeg_size(data: memoryview) -> tuple[int, int] | None:
+def _jpeg_size(data: NDArray[np.uint8], name: str) -> tuple[int, int] | None:
     """Walk through the segments as libjpeg does, which passes over stray bytes between them."""
-    position, end = 2, len(data)
-    while 0 <= position < end - 9:
-        if data[position] != 0xFF:
-            position = bytes(data).find(b"\xff", position)
+    view, position, end = data.data, 2, len(data)
+    whole: bytes | None = None
+    for _ in range(_MOST_MARKERS):
+        if not 0 <= position < end - 9:
+            return None
+        if view[position] != 0xFF:
+            whole = data.tobytes() if whole is None else whole  # once for all searches
+            position = whole.find(b"\xff", position)
             continue
-        marker = data[position + 1]
+        marker = view[position + 1]
         if marker in (0x00, 0xFF) or marker in _ALONE:
             position += 1 if marker == 0xFF else 2
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width = struct.unpack(">HH", data[position + 5 : position + 9])
+        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            height, width = struct.unpack(">HH", view[position + 5 : position + 9])
             return width, height
-        position += 2 + (data[position + 2] << 8 | data[position + 3])
-    return None
+        else:
+            position += 2 + (view[position + 2] << 8 | view[position + 3])
+    raise DataError(
+        f"{name} cannot be decoded (more than {_MOST_MARKERS:,} markers before its size); restore the file, or make "
+        f"the pair again"
+    )
 
 
 def _webp_size(start: bytes) -> tuple[int, int] | None:
@@ -102,16 +127,8 @@ def _webp_size(start: bytes) -> tuple[int, int] | None:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _size_in_pillow(data: bytes) -> tuple[int, int] | None:
-    try:
-        with Image.open(io.BytesIO(data), formats=READABLE) as image:
-            return image.size
-    except Exception:  # Pillow raises many types; the decoder will say what is wrong
-        return None
-
-
 def open_picture(data: bytes, name: str, limit: PixelLimit) -> Image.Image:
-    """Open a picture in Pillow without decoding it.
+    """Open a picture in Pillow without decoding it; of several frames or pages, the first.
 
     Raises:
         DataError: where the file is empty, too large or no picture; the message starts with ``name``.
@@ -125,7 +142,15 @@ def open_picture(data: bytes, name: str, limit: PixelLimit) -> Image.Image:
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise damaged(name, error) from None
     limit.check(*image.size, name)
+    if image.format == "TIFF":  # a tile is decoded whole, however small the picture is
+        limit.check(_number(image, _TILE_WIDTH), _number(image, _TILE_HEIGHT), name)
     return image
+
+
+def _number(image: Image.Image, tag: int) -> int:
+    tags = getattr(image, "tag_v2", {})
+    value = tags.get(tag, 1)
+    return value if isinstance(value, int) else 1
 
 
 def read_pixels(image: Image.Image, name: str) -> None:

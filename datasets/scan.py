@@ -13,6 +13,7 @@ from PIL import Image
 from datasets.classes import CLASSES_FILE, ClassMap, folder_name
 from datasets.listing import Listing, check_folders, folder_classes, list_split, visible_folders
 from datasets.manifest import MANIFEST_FILE, read_columns
+from datasets.picture_size import STORED_KINDS
 from utils.errors import DataError, nearest, problem_list
 
 _COLUMNS = ("split", "class", "stem", "group", "content_width", "content_height", "photo_sha256", "mask_sha256")
@@ -185,7 +186,7 @@ def read_header_size(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=STORED_KINDS) as image:
                 width, height = image.size
                 # Pillow decodes a whole PNG to look for a late EXIF block, and torchvision turns no WebP.
                 states_orientation = "exif" in image.info and image.format != "WEBP"

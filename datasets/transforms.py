@@ -22,7 +22,7 @@ from torchvision.transforms.v2 import functional
 
 from datasets.cutouts import content_size
 from datasets.decode import EXIF_ORIENTATION, TURNS
-from datasets.picture_size import DATA_LIMIT, PixelLimit, check_picture
+from datasets.picture_size import DATA_LIMIT, PixelLimit, check_picture, stored_kind
 from utils.batch import Interpolation
 from utils.errors import DataError
 
@@ -31,8 +31,6 @@ Mask = NDArray[np.bool_]
 ChannelMask = NDArray[np.uint8]  # H×W×3: 1 in the region of interest, 0 elsewhere, alike in the three channels
 
 BARS = {"black": 0, "grey": 125}
-JPEG_SUFFIXES = (".jpg", ".jpeg")
-_PNG = b"\x89PNG"
 _TORCHVISION_PLACE = re.compile(r"^.*\.cpp:\d+, ")  # where torchvision was compiled means nothing to a user
 _INTERPOLATION = {
     "nearest": InterpolationMode.NEAREST_EXACT,
@@ -54,8 +52,9 @@ def read_rgb(path: str | Path, limit: PixelLimit = DATA_LIMIT) -> Photo:
     """Decode a stored cut-out to uint8 3×H×W, turned as its EXIF block says; greyscale is repeated in 3 channels.
 
     Raises:
-        DataError: where the file is missing, damaged, cut short or larger than ``limit``, or where it has transparent
-            pixels (whose colour would show what the cut-out is meant to hide); the message starts with the path.
+        DataError: where the file is missing, damaged, cut short, larger than ``limit`` or neither JPEG, PNG nor WebP,
+            whatever its name says, or where it has transparent pixels (whose colour would show what the cut-out is
+            meant to hide); the message starts with the path.
     """
     try:
         encoded = _read(path)
@@ -63,12 +62,13 @@ def read_rgb(path: str | Path, limit: PixelLimit = DATA_LIMIT) -> Photo:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); restore it, or preprocess again") from None
     if not encoded.size:
         raise DataError(f"{path} has 0 bytes; make the pair again, or remove both files")
+    kind = stored_kind(encoded, str(path))
     check_picture(encoded, limit, str(path))
     try:
-        if encoded[:4].tobytes() == _PNG:
-            return _planes(_decode_png(encoded.tobytes(), str(path)))
+        if kind == "PNG":
+            return _planes(_decode_png(encoded.tobytes(), str(path), limit))
         picture = decode_image(torch.from_numpy(encoded), ImageReadMode.RGB, apply_exif_orientation=True)
-        transparent = not str(path).lower().endswith(JPEG_SUFFIXES) and _is_transparent(encoded.tobytes())
+        transparent = kind == "WEBP" and _is_transparent(encoded.tobytes())
     except DataError:
         raise
     except Exception as error:  # torchvision's decoders and Pillow raise several types on damaged files
@@ -81,9 +81,10 @@ def read_rgb(path: str | Path, limit: PixelLimit = DATA_LIMIT) -> Photo:
     return _planes(_pixels(picture.numpy()))
 
 
-def _decode_png(data: bytes, path: str) -> NDArray[np.uint8]:
+def _decode_png(data: bytes, path: str, limit: PixelLimit) -> NDArray[np.uint8]:
     """Decode a PNG to H×W×3 in Pillow, since torchvision's decoder ends the whole process where one is damaged."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        limit.check(*image.size, path)  # of several headers, Pillow believes the last
         image.load()
         if _shows_through(image):
             raise _transparent_pixels(path)
@@ -113,7 +114,7 @@ def _read(path: str | Path) -> NDArray[np.uint8]:
 
 def _is_transparent(data: bytes) -> bool:
     """Say whether any pixel is; Pillow reads the header alone unless there is an alpha channel or a colour key."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
         return _shows_through(image)
 
 
