@@ -16,11 +16,13 @@ from datasets.archive_scan import ScanOptions
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_columns, read_manifest, write_manifest
 from utils.errors import DataError
 from utils.files import sha256, whole_folder, write_text
+from utils.json_file import read_json
 from utils.locks import FileLock
 
 CACHE_VARIABLE = "RVERNET_CACHE"
 SCAN_FILE = "scan.json"
 _FORMAT = 1
+_LARGEST_SCAN = 512 * 1024 * 1024  # bytes; about 200 for each photo
 _COLUMNS = ("class", "stem", "content_width", "content_height", "photo_sha256", "mask_sha256")
 
 
@@ -125,8 +127,10 @@ class ScanCache:
             DataError: where it is damaged.
         """
         path = self.folder / SCAN_FILE
+        if not path.is_file():
+            return None
+        kept = read_json(path, "kept scan", largest=_LARGEST_SCAN)
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
             if {name: kept[name] for name in self._header()} != self._header():
                 return None  # of another version, or from before the class file was changed
             photos = {stem: KeptPhoto(*fields) for stem, fields in kept["photos"].items()}

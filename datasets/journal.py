@@ -134,7 +134,7 @@ class Journal:
         for path in [*shards.values(), self.folder / JOURNAL_FILE]:
             try:
                 self._read(path, records=self.shard is None or path in (self._path, self.folder / JOURNAL_FILE))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise DataError(f"{path} is damaged ({error}); delete {self.folder} to start afresh") from None
 
     def _read(self, path: Path, *, records: bool) -> None:

@@ -1,11 +1,11 @@
 """What ``evaluate.py`` is asked to do, and where its answer goes."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from utils.errors import ConfigError, nearest, require
+from utils.errors import ConfigError, DataError, nearest, require
+from utils.json_file import read_json
 from utils.sections import Device, Precision
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
@@ -128,8 +128,8 @@ def output_folder(options: EvaluateOptions, suite_name: str) -> Path:
 def _foreign(folder: Path) -> list[str]:
     """Return what lies in the folder of an evaluation and does not belong to it."""
     try:
-        runs = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))["runs"]
-    except (ValueError, KeyError, TypeError):
+        runs = read_json(folder / RESULTS_FILE)["runs"]
+    except (DataError, KeyError, TypeError):
         runs = {}  # a damaged file vouches for no folder
     own = {name.partition("/")[0] for name in runs}
     return sorted(

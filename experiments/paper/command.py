@@ -25,6 +25,7 @@ from utils.config import parse_config
 from utils.devices import resolve_device
 from utils.errors import ConfigError, InterruptedRunError, RunError, UserError, nearest
 from utils.files import write_text
+from utils.json_file import read_json_object
 from utils.processes import refuse_several
 
 PROGRAM = "python -m experiments.paper"
@@ -157,7 +158,7 @@ def _fit_baselines(folder: Path, jobs: Sequence[Job], resamples: int) -> None:
         return
     wanted: dict[str, Any] = {"fingerprint": job.splits.fingerprint, "resamples": resamples}
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_object(path, "table of baselines")
         if {key: stored.get(key) for key in wanted} == wanted:
             return
     print("baselines without a network", flush=True)

@@ -10,6 +10,7 @@ from experiments.paper.options import project_file
 from utils.checkpoints import WEIGHTS_FILE
 from utils.errors import DataError
 from utils.files import sha256, write_text
+from utils.json_file import read_json, read_json_object
 
 STAMP_FILE = "made_from.json"
 
@@ -41,12 +42,11 @@ def read_evaluation(run: Path, suite: str) -> dict[str, Any] | None:
     if not (folder / RESULTS_FILE).is_file() or not (folder / STAMP_FILE).is_file():
         return None
     try:
-        if json.loads((folder / STAMP_FILE).read_text(encoding="utf-8")) != _sources(run, suite):
+        if read_json(folder / STAMP_FILE) != _sources(run, suite):
             return None
-        results: dict[str, Any] = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
-    except ValueError:
+        return read_json_object(folder / RESULTS_FILE)
+    except DataError:
         raise DataError(f"{folder} holds a damaged {RESULTS_FILE}; delete the folder and repeat the command") from None
-    return results
 
 
 def _sources(run: Path, suite: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from experiments.paper.finished import Finished
 from experiments.paper.jobs import Job
 from experiments.paper.published import Published
 from utils.files import write_text
+from utils.json_file import read_json_object
 
 DATA_FILE = "data.json"
 
@@ -30,8 +31,7 @@ def load_train_counts(folder: Path) -> dict[str, dict[str, int]]:
     path = folder / DATA_FILE
     if not path.is_file():
         return {}
-    found: dict[str, dict[str, int]] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_json_object(path, "record of class counts")
 
 
 def data_differences(one: Finished, published: Published, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -95,7 +95,7 @@ def other_backbones(one: Finished) -> list[tuple[str, str]]:
 def weights(one: Finished) -> dict[str, str]:
     """Return by view where the run's initial weights came from, as its environment records it."""
     path = one.record.path / "env.json"
-    environment: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    environment = read_json_object(path, "record of the environment") if path.is_file() else {}
     recorded = environment.get("weights") or {}
     return {view: str(one["source"] if isinstance(one, dict) else one) for view, one in recorded.items()}
 

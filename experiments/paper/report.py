@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from experiments.paper.published import PaperFigure, Published
 from experiments.paper.tables import NOTHING, ReportTable, build_table
 from experiments.report import Block, Section, write_markdown, write_page
 from utils.files import write_text
+from utils.json_file import read_json_object
 
 REPORT = "report"
 BASELINES_FILE = "baselines.json"
@@ -147,7 +147,7 @@ def _read_baselines(folder: Path, runs: Runs) -> Rows | str:
     path = folder / BASELINES_FILE
     if not path.is_file():
         return "Baselines without a network: not run."
-    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json_object(path, "table of baselines")
     used = {one.record.metrics["fingerprint"]["test"] for one in runs.values() if one.plan.exclude is None}
     if used and stored["fingerprint"]["test"] not in used:
         return (

@@ -1,6 +1,7 @@
 """Weights, states and recorded scores with any damage: read whole, or one line says that they are damaged."""
 
 import io
+import json
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from Off_the_shelfs.weights import read_weights
 from tests.fuzz.conftest import Fuzz, Told
 from tests.fuzz.mutations import mutated
 from utils.arrays import read_arrays
-from utils.checkpoints import STATE_FILE, WEIGHTS_FILE, load_state, load_weights
+from utils.checkpoints import STATE_FILE, WEIGHTS_FILE, check_checkpoint, load_state, load_weights
+from utils.json_file import read_json_object
+from utils.run_directory import RunDirectory
 
 TENSORS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.zeros(2)}
 STATE = {
@@ -69,6 +72,29 @@ def test_weights_from_files(name: str, fuzz: Fuzz, told: Told, tmp_path: Path) -
     contents = [safetensors.torch.save(TENSORS)] if name == "w.safetensors" else []
     contents += [saved({"state_dict": TENSORS}, zipped=zipped) for zipped in (True, False)]
     fuzz(f"weights {name}", mutated(st.sampled_from(contents)), check, 50)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "env.json", "checkpoint.json"])
+def test_records_of_runs(name: str, fuzz: Fuzz, told: Told, tmp_path: Path) -> None:
+    path = tmp_path / name
+
+    def check(data: bytes) -> bool:
+        path.write_bytes(data)
+        found = told(lambda: read_json_object(path, "record of a run"), path)
+        whole = told(lambda: check_checkpoint(tmp_path) or "", tmp_path) if name == "checkpoint.json" else ""
+        metrics = told(RunDirectory(tmp_path).read_metrics, path) if name == "metrics.json" else {}
+        environment = RunDirectory(tmp_path).read_environment()
+        assert isinstance(environment, dict)
+        assert whole is not None
+        assert metrics is None or isinstance(metrics, dict)
+        return found is not None
+
+    documents = [
+        {"step": 7, "files": {"a": {"bytes": 3, "sha256": "00" * 32}}},
+        {"test": {"accuracy": 0.5, "per_class": [{"class": "crème", "f1": None}]}, "model": "rvernet"},
+        {"parts": [{"step": 0, "options": {"run.dir": "x"}}], "weights": {"roi": {"source": "y"}}},
+    ]
+    fuzz(name, mutated(st.sampled_from([json.dumps(document).encode() for document in documents])), check, 60)
 
 
 def test_recorded_scores(fuzz: Fuzz, told: Told, tmp_path: Path) -> None:
