@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets.class_file import CLASS_FILE, describe_ids, read_class_file
 from datasets.groups import read_groups
 from datasets.links import LinkGuard
+from datasets.listing import is_left_aside
 from utils.errors import DataError, problem_list
 from utils.names import name_problem, shown
 
@@ -18,7 +19,6 @@ MASK_FOLDER = f"{PICTURE_FOLDER}/ann_dir"
 LIST_FOLDER = "ImageSets"
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 MASK_SUFFIXES = (".png",)
-_SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _LAYOUT = "Images/img_dir/{train,test}, Images/ann_dir/{train,test}, category_id.txt and, if any, ImageSets/*.txt"
 
 
@@ -270,7 +270,7 @@ def photo_stem(name: str) -> str:
 
 def _visible(folder: Path) -> list["os.DirEntry[str]"]:
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _SYSTEM_FILES]
+        found = [entry for entry in entries if not is_left_aside(entry.name)]
     return sorted(found, key=attrgetter("name"))
 
 

@@ -9,15 +9,18 @@ import yaml
 
 from utils.errors import DataError, nearest
 from utils.files import write_text
-from utils.names import name_problem, shown
-from utils.yaml_file import read_yaml
+from utils.names import name_problem, portable_name, shown
+from utils.yaml_file import LARGEST_RECORD, read_yaml
 
 CLASSES_FILE = "classes.yaml"
 
 
 def folder_name(class_name: str) -> str:
-    """Return the folder of a class: the stripped name, inner blanks kept, ``/`` replaced by ``-``."""
-    return class_name.strip().replace("/", "-")
+    """Return the folder of a class: the stripped name, inner blanks kept, ``-`` for ``/`` and ``<>:"|?*``, no dot last.
+
+    Trees move between systems, and not all can hold those characters.
+    """
+    return portable_name(class_name.strip())
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class ClassMap:
             key = " ".join(folder.lower().split())
             if key in seen:
                 raise DataError(
-                    f"classes '{seen[key]}' and '{name}' differ only by blanks, case or a slash and would share "
-                    f"a folder; rename one of them"
+                    f"classes '{seen[key]}' and '{name}' differ only by blanks, case or a slash (or <>:\"|?*) and "
+                    f"would share a folder; rename one of them"
                 )
             seen[key] = name
         for name in self.ambiguous:
@@ -110,7 +113,7 @@ class ClassMap:
     @classmethod
     def load(cls, path: Path) -> "ClassMap":
         """Read ``classes.yaml``; a ``DataError`` names the file and what is wrong with it."""
-        document = read_yaml(path, "class file", DataError)
+        document = read_yaml(path, "class file", DataError, largest=LARGEST_RECORD)
         try:
             rows = [_texts(row) for row in document["classes"]]
             return cls(

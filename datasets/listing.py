@@ -12,6 +12,7 @@ from utils.names import all_safe, name_problem, shown
 
 VIEW_FOLDERS = ("roi", "extra-roi")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})  # in lower case
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Listing:
         classes: the classes whose folders were listed.
         files: for each view (roi, extra-roi), for each class: stem -> suffix.
         problems: what is wrong, one line each; gathered so that they are reported together.
-        hidden: files and folders whose names start with a dot, which were ignored.
+        hidden: files and folders that ``is_left_aside`` names, which were ignored.
     """
 
     root: Path
@@ -70,10 +71,15 @@ def check_folders(root: Path, split: str, split_option: str = "data.splits") -> 
             raise DataError(f"{folder} is empty; it needs one folder for each class; {make_it}")
 
 
+def is_left_aside(name: str) -> bool:
+    """Say whether a file or folder is nobody's data: its name starts with a dot, or a system put it there."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
 def visible_folders(folder: Path) -> Iterator[str]:
-    """Yield the names of the folders in a folder, hidden ones left out."""
+    """Yield the names of the folders in a folder, hidden ones and those of a system left out."""
     with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        yield from (entry.name for entry in entries if entry.is_dir() and not is_left_aside(entry.name))
 
 
 def folder_classes(root: Path, splits: Iterable[str]) -> ClassMap:
@@ -105,7 +111,7 @@ def _list_view(listing: Listing, view: int, skipped: frozenset[str], guard: Link
     base = listing.root / listing.split / VIEW_FOLDERS[view]
     with os.scandir(base) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_left_aside(entry.name):
                 listing.hidden += 1
             elif problem := guard.entry_problem(entry):
                 listing.problems.append(problem)
@@ -124,7 +130,7 @@ def _list_class(listing: Listing, folder: Path, guard: LinkGuard) -> dict[str, s
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # runs once per file; Path takes five times as long
-            if entry.name.startswith("."):
+            if is_left_aside(entry.name):
                 listing.hidden += 1
             elif problem := guard.entry_problem(entry) or _name_problem(folder, stem):
                 listing.problems.append(problem)

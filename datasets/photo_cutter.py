@@ -1,5 +1,6 @@
 """One photo in, its cut-outs or the photo made smaller out: the task of a preprocessing worker. Never imports torch."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -87,12 +88,18 @@ class PhotoCutter:
             if problem := self._guard.problem(folder):
                 raise DataError(problem)
             self._made.add(folder)
-        with open(file, "wb", opener=_no_link) as out:  # once per file; Path costs as much as cutting
-            return out.write(data)
+        try:
+            with open(file, "wb", opener=_no_link) as out:  # once per file; Path costs as much as cutting
+                return out.write(data)
+        except OSError as error:
+            error.filename = error.filename or file  # a full disk does not say which file it met
+            raise
 
 
 def _no_link(path: str, flags: int) -> int:
     """Open a file, but not what a link under its name leads to."""
+    if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):  # noqa: PTH114  # Windows has no such flag
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 

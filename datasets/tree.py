@@ -14,7 +14,7 @@ from datasets.cutouts import FORMATS, LOSSLESS_FORMATS, PictureFormat
 from utils.errors import DataError
 from utils.files import write_text
 from utils.names import shown
-from utils.yaml_file import read_yaml
+from utils.yaml_file import LARGEST_RECORD, read_yaml
 
 Layout = Literal["pairs", "archive"]
 
@@ -100,7 +100,7 @@ class TreeRecord:
     @classmethod
     def load(cls, path: Path) -> "TreeRecord":
         """Read ``preprocess.yaml``; a ``DataError`` where it is no such file."""
-        document = read_yaml(path, "record", DataError)
+        document = read_yaml(path, "record", DataError, largest=LARGEST_RECORD)
         try:
             archives = [_checked(ArchiveRecord(**archive)) for archive in document["archives"]]
             return _checked(cls(**{**document, "archives": archives}))

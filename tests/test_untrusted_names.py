@@ -20,11 +20,12 @@ from datasets.preprocess import PreprocessOptions, preprocess
 from datasets.tree import TreeRecord
 from utils.data_sections import SplitNames
 from utils.errors import ConfigError, DataError
-from utils.names import name_problem, path_problem
+from utils.names import all_safe, name_problem, path_problem
 
 LEADING_OUT = ["", ".", "..", "../x", "/x", "C:", "C:\\x", "..\\x", "a\\b", "a\0", "a\nb", "a\x1b[2J", "\u202ex"]
-UNSAFE = [*LEADING_OUT, " ", "a/b", "con", "NUL", "aux.txt", "LPT1", "x" * 300]
-SAFE = ["french fries", "crème brûlée", "a..b", "photo.v2", "12:30", "寿司", "console", "x" * 200]
+UNSAFE = [*LEADING_OUT, " ", "a/b", "con", "NUL", "aux.txt", "LPT1", "COM¹", "lpt³.x", "CONIN$", "x" * 300, "é" * 130]
+MAPPED = ("/x", "a/b", "C:")  # as names of classes, whose folders are "-x", "a-b" and "C-"
+SAFE = ["french fries", "crème brûlée", "a..b", "photo.v2", "12:30", "寿司", "console", "com", "COM10", "x" * 200]
 ROW = ["train", "rice", "p1", "p1", "Images/img_dir/train/p1.jpg", *"8888", "0.5", *"0088", *"ab", "annotation"]
 
 
@@ -36,12 +37,12 @@ def test_unsafe_names_are_refused_wherever_they_stand(tmp_path: Path, name: str)
         SplitNames(train=name)
     file = tmp_path / "classes.yaml"
     for spoilt in ({"name": "rice", "folder": name}, {"name": name, "folder": "rice"}):
-        if spoilt["folder"] == name or name not in ("/x", "a/b"):  # their folders would be "-x" and "a-b"
+        if spoilt["folder"] == name or name not in MAPPED:
             file.write_text(yaml.safe_dump({"classes": [spoilt, {"name": "b", "folder": "b"}]}))
             with pytest.raises(DataError, match=rf"^{file}: class .* rename it$") as caught:
                 ClassMap.load(file)
             assert len(str(caught.value).splitlines()) == 1
-    if name.strip() and name not in ("/x", "a/b", "a\nb"):
+    if name.strip() and name not in (*MAPPED, "a\nb"):
         ids = tmp_path / "category_id.txt"
         ids.write_text(f"1 {name}\n2 b\n")
         with pytest.raises(DataError, match=rf"^{ids}: class .* cannot be a folder's name, since it .*; rename it$"):
@@ -66,6 +67,28 @@ def test_names_of_people_are_kept(tmp_path: Path, name: str) -> None:
     classes = ClassMap.from_names([name, "other"])
     classes.save(tmp_path / "classes.yaml")
     assert ClassMap.load(tmp_path / "classes.yaml") == classes
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("12:30", "12-30"), ("a/b?", "a-b-"), ("etc.", "etc"), ('<x>|"*', "-x----")]
+)
+def test_folders_of_classes_can_be_held_by_every_system(name: str, folder: str) -> None:
+    assert ClassMap.from_names([name, "other"]).folders == (folder, "other")
+    with pytest.raises(DataError, match=r"differ only by .* \(or <>:\"\|\?\*\) and would share a folder"):
+        ClassMap.from_names([name, folder, "other"])
+
+
+def test_the_names_of_foodseg103_stay_as_they_are(real_data: Path) -> None:
+    names = load_class_file(real_data / "foodseg103_category_id.txt").values()
+    assert len(ClassMap.from_names(names).folders) == 103
+    assert list(names) == list(ClassMap.from_names(names).folders)
+
+
+@pytest.mark.parametrize("name", [*UNSAFE, *SAFE])
+def test_the_quick_check_of_names_lets_nothing_pass_that_is_refused(name: str) -> None:
+    for path in (name, f"a/{name}", f"{name}/b", name.upper(), f"{name}.x", f" {name}"):
+        assert not (all_safe(("split", path, "stem")) and path_problem(path))
+    assert all_safe(("train", "french fries", "00001", "Images/img_dir/train/00001.jpg"))
 
 
 def small_archive(root: Path) -> Path:
@@ -138,7 +161,7 @@ def test_links_out_of_a_tree_are_refused(tmp_path: Path, place: str) -> None:
     assert len(PairIndex.from_tree(root, "train")) == 2
 
 
-def test_nothing_is_written_through_a_planted_link(tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_planted_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = tree_of(tmp_path)
     other = shutil.copytree(tmp_path / "archive", tmp_path / "other")
     for old in [*other.rglob("train1.png"), *other.rglob("test1.png")]:
@@ -160,8 +183,12 @@ def test_nothing_is_written_through_a_planted_link(tmp_path: Path) -> None:
     (tmp_path / "target/train/roi/rice").mkdir(parents=True)
     (tmp_path / "target/train/roi/rice/new_train1.jpg").symlink_to(outside / "planted.jpg")
     cutter = PhotoCutter(other, tmp_path / "target", archive.label_ids, CutOptions())
+    photo = next(photo for photo in archive.photos if photo.split == "train")
     with pytest.raises(OSError, match="symbolic link"):
-        cutter(next(photo for photo in archive.photos if photo.split == "train"))
+        cutter(photo)
+    monkeypatch.delattr("os.O_NOFOLLOW")  # as on Windows
+    with pytest.raises(OSError, match="symbolic link"):
+        cutter(photo)
     assert not (outside / "planted.jpg").exists()
 
 

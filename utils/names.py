@@ -3,16 +3,21 @@
 import re
 from collections.abc import Iterable
 
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_RESERVED = "con|prn|aux|nul|conin\\$|conout\\$|(?:com|lpt)[1-9¹²³]"
+_RESERVED_NAME = re.compile(rf" *(?:{_RESERVED}) *(?:[.:].*)?", re.IGNORECASE | re.DOTALL)
+_DOUBTFUL_PART = re.compile(rf"/ *(?:{_RESERVED})? *[./]", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
+_NOT_EVERYWHERE = re.compile(r'[<>:"/|?*]')
 LONGEST = 240  # bytes; file systems end at 255, and a suffix follows
 
 
 def name_problem(name: str) -> str | None:
-    r"""Say why a name cannot be that of one file or folder inside another, on any system; None where it can.
+    r"""Say why a name is refused as that of one file or folder inside another; None where it is not.
 
-    Refused are empty names, ``.`` and ``..``, leading dots, ``/`` and ``\``, drives, names that a system keeps for
-    itself, characters that cannot be printed (NUL, line ends, control characters) and more than 240 bytes of UTF-8.
+    Refused is what would lead to another place on some system: empty names, ``.`` and ``..``, leading dots, ``/`` and
+    ``\``, drives, names that a system keeps for itself, characters that cannot be printed (NUL, line ends, control
+    characters) and more than 240 bytes of UTF-8. Names that a system merely cannot hold, such as ``12:30`` on Windows,
+    are read where they are; ``portable_name`` makes those that are written.
     """
     if not name.strip():
         return "is empty"
@@ -24,7 +29,7 @@ def name_problem(name: str) -> str | None:
         return "starts with a dot, which hides it or leads to another folder"
     if _DRIVE.match(name):
         return "starts with a drive"
-    if name.partition(".")[0].strip().lower() in _RESERVED:
+    if _RESERVED_NAME.fullmatch(name):
         return "is a name that some systems keep for themselves"
     if len(name.encode("utf-8")) > LONGEST:
         return f"is longer than {LONGEST} bytes"
@@ -36,10 +41,17 @@ def path_problem(path: str) -> str | None:
     return next((problem for part in path.split("/") if (problem := name_problem(part))), None)
 
 
+def portable_name(name: str) -> str:
+    """Return a name with ``-`` for each character that some system cannot hold, without dots and blanks at the end."""
+    return _NOT_EVERYWHERE.sub("-", name).rstrip(". ")
+
+
 def all_safe(names: Iterable[str]) -> bool:
     """Say quickly whether names and paths are beyond doubt; where not, ``name_problem`` decides."""
     text = "/" + "/".join(names) + "/"
-    return text.isprintable() and "\\" not in text and "/." not in text and "//" not in text and ":" not in text
+    if not text.isprintable() or "\\" in text or ":" in text or _DOUBTFUL_PART.search(text):
+        return False
+    return len(text) <= LONGEST if text.isascii() else len(text) * 4 <= LONGEST
 
 
 def shown(name: str) -> str:

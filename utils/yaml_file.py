@@ -8,7 +8,9 @@ import yaml
 
 from utils.errors import ConfigError, UserError, nearest
 
-LARGEST_FILE = 1024 * 1024
+LARGEST_FILE = 64 * 1024  # bytes of a configuration
+LARGEST_RECORD = 4 * 1024 * 1024  # bytes of what lists classes or photos
+MOST_NODES = 100_000
 DEEPEST = 32
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 
@@ -18,7 +20,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._depth = 0
+        self._depth = self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401  # as above it
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # published without types
@@ -29,6 +31,9 @@ class _StrictLoader(yaml.SafeLoader):
         if getattr(event, "tag", None) is not None:
             _refuse(f"the tag '{event.tag}' is refused; write plain values", event.start_mark)
         self._depth += 1
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            _refuse(f"it holds more than {MOST_NODES:,} values; shorten it", event.start_mark)
         if self._depth > DEEPEST:
             _refuse(f"it is nested more than {DEEPEST} levels deep; flatten it", event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -93,7 +98,8 @@ def parse_yaml(text: str, name: str, error: type[UserError] = ConfigError) -> An
 
     Raises:
         UserError: of the kind given, one line with file, line and reason: broken syntax, tags, anchors, aliases,
-            merge keys, a key given twice, nesting of more than ``DEEPEST`` levels, numbers that mean something else.
+            merge keys, a key given twice, nesting of more than ``DEEPEST`` levels, more than ``MOST_NODES`` values,
+            numbers that mean something else.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
@@ -111,22 +117,29 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))[:300]
 
 
-def read_yaml(path: Path, what: str = "configuration file", error: type[UserError] = ConfigError) -> Any:  # noqa: ANN401
+def read_yaml(
+    path: Path,
+    what: str = "configuration file",
+    error: type[UserError] = ConfigError,
+    *,
+    largest: int = LARGEST_FILE,
+) -> Any:  # noqa: ANN401  # as above
     """Read a YAML file as ``parse_yaml`` does.
 
     Args:
         path: the file.
         what: what it is to the user, for messages.
         error: what is raised.
+        largest: bytes that are read at most.
 
     Raises:
-        UserError: of the kind given, where it is absent, no UTF-8 text, larger than 1 MiB, or not plain YAML.
+        UserError: of the kind given, where it is absent, no UTF-8 text, larger, or not plain YAML.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-        if len(data) > LARGEST_FILE:
-            raise error(f"the {what} {path} has more than {LARGEST_FILE:,} bytes, which is the most that is read")
+            data = file.read(largest + 1)
+        if len(data) > largest:
+            raise error(f"the {what} {path} has more than {largest:,} bytes, which is the most that is read")
         text = data.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else [])

@@ -135,9 +135,13 @@ def test_hidden_files_are_ignored_and_said(made: "TreeMaker") -> None:
     (made.root / "train/roi/.DS_Store").write_bytes(b"x")
     (made.root / "train/roi/rice/.hidden.png").write_bytes(b"x")
     (made.root / "train/roi/.cache").mkdir()
+    for name in ("train/roi/rice/Thumbs.db", "train/extra-roi/desktop.ini", "train/roi/rice/ehThumbs.db"):
+        (made.root / name).write_bytes(b"x")
+    for name in ("__MACOSX", "train/roi/__MACOSX"):
+        (made.root / name).mkdir()
     index = PairIndex.from_tree(made.root, "train")
     assert len(index) == 4
-    assert index.notes == [f"{made.root / 'train'}: 3 hidden files or folders ignored"]
+    assert index.notes == [f"{made.root / 'train'}: 7 hidden files or folders ignored"]
 
 
 @pytest.mark.parametrize("stem", ["egg.jpg", "pig", "x.jpe", "a b", "1.5"])

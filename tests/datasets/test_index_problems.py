@@ -122,8 +122,8 @@ def test_a_class_of_the_manifest_that_the_class_file_lacks(made: "TreeMaker") ->
 
 
 def test_a_file_that_is_no_picture(made: "TreeMaker") -> None:
-    (made.root / "train/roi/rice/Thumbs.db").write_bytes(b"x")
-    assert f"{made.root / 'train/roi/rice/Thumbs.db'} is no picture (.jpg, .jpeg, .png, .webp)" in problem(made.root)
+    (made.root / "train/roi/rice/notes.txt").write_bytes(b"x")
+    assert f"{made.root / 'train/roi/rice/notes.txt'} is no picture (.jpg, .jpeg, .png, .webp)" in problem(made.root)
 
 
 def test_all_problems_come_in_one_numbered_list(made: "TreeMaker") -> None:
