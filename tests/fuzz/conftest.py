@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from utils.errors import UserError
 
-LONG_FORM = 30  # times as many cases
+LONG_FORM = 12  # times as many cases
 SECONDS = 20  # for one case; they take milliseconds, but machines may be busy
 Value = TypeVar("Value")
 Result = TypeVar("Result")
