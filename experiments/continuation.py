@@ -32,6 +32,7 @@ from utils.config import load_yaml, to_yaml
 from utils.errors import ConfigError, DataError, LostWorkerError, os_error_text, problem_list
 from utils.files import write_bytes
 from utils.processes import from_main
+from utils.provenance import DIGITS
 from utils.run_directory import CONFIG_FILE, RunDirectory
 from utils.seeding import random_states, restore_random_states
 
@@ -45,9 +46,6 @@ HARMLESS = (
 
 # Keys that may differ between the processes of a run: those, but for what decides when all of them meet.
 MAY_DIFFER = tuple(key for key in HARMLESS if key != "train.log_every")
-
-# What the last digits of a run depend on besides its configuration and data.
-DIGITS = ("torch", "torchvision", "timm", "numpy", "pillow")
 
 
 class CheckpointClock:
