@@ -39,6 +39,12 @@ from utils.locks import FileLock
 __all__ = ["PreprocessOptions", "preprocess"]
 
 Say = Callable[[str], None]
+# What is wrong and how to mend it, by what the system says where it takes no more bytes.
+FULL = {
+    errno.ENOSPC: ("no space is left", "free some"),
+    errno.EDQUOT: ("no space is left", "free some of your share"),
+    errno.EFBIG: ("a file is larger than the system allows", "raise that limit (ulimit -f)"),
+}
 DEFAULT_SIZE, DEFAULT_QUALITY = 224, 95
 DEFAULT_FORMAT: PictureFormat = "jpg"
 
@@ -78,10 +84,12 @@ def _full_disk_explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
+        problem, remedy = FULL[error.errno]
+        where = f": {error.filename}" if error.filename else ""
         raise DataError(
-            f"no space is left for {root} ({error.strerror}); free some and run the same command again: what is "
+            f"{problem} for {root} ({error.strerror}{where}); {remedy} and run the same command again: what is "
             f"finished is kept in {partial_folder(root)}"
         ) from None
 
