@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -28,7 +29,7 @@ from utils.checkpoints import (
     load_weights,
     save_checkpoint,
 )
-from utils.config import load_yaml, to_yaml
+from utils.config import load_yaml
 from utils.errors import ConfigError, DataError, LostWorkerError, os_error_text, problem_list
 from utils.files import write_bytes
 from utils.processes import from_main
@@ -145,7 +146,7 @@ def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) ->
         "progress": progress.as_state(),
         "optimizer": training.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
-        "config": to_yaml(config),
+        "config": setup.config_yaml,
         "classes": list(setup.splits.train.classes.names),
         "fingerprint": setup.splits.fingerprint,
         "data": setup.splits.summary,
@@ -175,8 +176,12 @@ def _keep(run: RunDirectory, config: Config, progress: Progress) -> None:
 
 def machine_facts(processes: int) -> dict[str, Any]:
     """Return what the last digits depend on: versions, threads, processes."""
-    versions = {name: metadata.version(name) for name in DIGITS}
-    return {"versions": versions, "threads": torch.get_num_threads(), "processes": processes}
+    return {"versions": _versions(), "threads": torch.get_num_threads(), "processes": processes}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in DIGITS}
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A run's folder, looked through: is everything there, whole, and still about the same data?"""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from experiments.kinds import KINDS, Config
 from experiments.loading import load_splits
 from utils.checkpoints import BEST, FOLDERS, WEIGHTS_FILE, check_checkpoint, check_weights, find_checkpoint
 from utils.config import from_mapping, load_yaml
-from utils.errors import UserError
+from utils.errors import DataError, UserError
 from utils.files import is_temporary, sha256
+from utils.json_file import read_json_object
 from utils.locks import FileLock
 from utils.run_directory import CONFIG_FILE, ENVIRONMENT_FILE, LOCK_FILE, LOGITS_FILE, METRICS_FILE, RunDirectory
 
@@ -67,10 +67,9 @@ def _readable(path: Path) -> Iterator[Finding]:
         if not (path / name).is_file():
             yield finding("missing-file", path / name, "is missing", "restore it; without it nobody can repeat the run")
     try:
-        json.loads((path / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError):
+        if (path / ENVIRONMENT_FILE).is_file():
+            read_json_object(path / ENVIRONMENT_FILE)
+    except DataError:
         yield finding("damaged-run", path / ENVIRONMENT_FILE, "is no JSON file that can be read", "restore it")
 
 

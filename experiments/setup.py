@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +26,7 @@ from experiments.micro_batch import (
     trains_batchnorm,
 )
 from utils.batch import Batch, image_memory_format
+from utils.config import to_yaml
 from utils.engine import Training
 from utils.errors import ConfigError
 from utils.memory import is_out_of_memory, release
@@ -59,6 +60,11 @@ class Setup:
     splits: Splits
     notes: list[str]
     banks: FeatureBanks | None
+
+    @cached_property
+    def config_yaml(self) -> str:
+        """The configuration as text, which every checkpoint holds."""
+        return to_yaml(self.config)
 
     @property
     def train_batches(self) -> DataLoader[Batch] | BankLoader:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from utils.errors import DataError, RunError, os_error_text
 from utils.files import link_or_copy, sha256, sync_folder, write_bytes, write_text
+from utils.json_file import read_json_object
 
 WEIGHTS_FILE = "model.safetensors"
 AVERAGE_FILE = "average.safetensors"
@@ -175,14 +176,13 @@ def find_checkpoint(run: Path) -> Found:
 
 def _step(folder: Path) -> float:
     """Return the optimiser steps of a checkpoint; one that does not tell comes first, to be reported."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(DataError, ValueError, TypeError, KeyError):
         return int(_manifest(folder)["step"])
     return float("inf")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    return document
+    return read_json_object(folder / MANIFEST_FILE)
 
 
 def check_checkpoint(folder: Path) -> str | None:
@@ -191,14 +191,16 @@ def check_checkpoint(folder: Path) -> str | None:
     Raises:
         DataError: the system cannot read a file that is there.
     """
+    if not (folder / MANIFEST_FILE).is_file():
+        return f"it has no {MANIFEST_FILE}"
+    try:
+        (folder / MANIFEST_FILE).read_bytes()
+    except OSError as error:
+        raise DataError(f"the checkpoint {folder} cannot be read: {os_error_text(error)}") from None
     try:
         files = dict(_manifest(folder)["files"])
         written = {str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in files.items()}
-    except FileNotFoundError:
-        return f"it has no {MANIFEST_FILE}"
-    except OSError as error:
-        raise DataError(f"the checkpoint {folder} cannot be read: {os_error_text(error)}") from None
-    except (ValueError, TypeError, KeyError):
+    except (DataError, ValueError, TypeError, KeyError):
         return f"{MANIFEST_FILE} is damaged"
     if not {WEIGHTS_FILE, STATE_FILE} <= written.keys() <= {WEIGHTS_FILE, AVERAGE_FILE, BEST_FILE, STATE_FILE}:
         return f"{MANIFEST_FILE} is damaged"
@@ -226,7 +228,9 @@ def adopt(found: Found, run: Path) -> None:
     for folder in found.damaged:
         shutil.rmtree(folder)
     if found.folder is not None and found.folder != last:
-        if last.exists():  # older than the one found, whose renaming was cut short
+        if last.exists() and found.folder == previous:
+            shutil.rmtree(last)
+        elif last.exists():  # older than the one found, whose renaming was cut short
             shutil.rmtree(previous, ignore_errors=True)
             last.rename(previous)
         if found.folder.name.startswith((LAST, PREVIOUS)):

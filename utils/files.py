@@ -30,8 +30,7 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, durable: bool = T
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say which file it met
-            error.filename = str(path)
+        error.filename = str(path)  # a full disk does not say which file it met, others name the temporary one
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -60,6 +59,7 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot do it for folders
+            error.filename = str(folder)
             raise
     finally:
         os.close(descriptor)

@@ -11,6 +11,7 @@ from typing import Any
 from utils.checkpoints import BEST, FOLDERS, LAST
 from utils.errors import ConfigError, DataError, os_error_text
 from utils.files import is_temporary, sweep, write_text
+from utils.json_file import read_json_object
 from utils.locks import FileLock
 from utils.scalar_log import ScalarLog, append_whole
 
@@ -110,10 +111,8 @@ class RunDirectory:
 
     def read_environment(self) -> dict[str, Any]:
         """Return the content of ``env.json``; nothing where it is missing or damaged."""
-        with suppress(OSError, ValueError):
-            document = json.loads((self.path / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
-            if isinstance(document, dict):
-                return document
+        with suppress(DataError):
+            return read_json_object(self.path / ENVIRONMENT_FILE)
         return {}
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -130,10 +129,10 @@ class RunDirectory:
         """Return the content of ``metrics.json``."""
         path = self.path / METRICS_FILE
         try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            metrics = None
-        if not isinstance(metrics, dict) or "test" not in metrics:
+            metrics = read_json_object(path)
+        except DataError:
+            metrics = {}
+        if "test" not in metrics:
             raise DataError(f"{path} is damaged; delete that file and use --run.resume auto to score the run again")
         return metrics
 

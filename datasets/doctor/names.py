@@ -5,20 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.doctor.findings import Finding, finding, some
-
-_SYSTEM_NAMES = ("__MACOSX", "Thumbs.db", "desktop.ini")
-
-
-def is_hidden(name: str) -> bool:
-    """Say whether a file or folder is left aside, since it is hidden or one that macOS or Windows makes."""
-    return name.startswith(".") or name in _SYSTEM_NAMES
+from datasets.listing import is_left_aside
 
 
 def hidden_files(root: Path) -> list[Finding]:
     """Return one finding of all hidden files and folders below a folder; it does not look into hidden folders."""
     found: list[str] = []
     for folder, folders, files in os.walk(root):
-        hidden = [name for name in (*folders, *files) if is_hidden(name)]
+        hidden = [name for name in (*folders, *files) if is_left_aside(name)]
         folders[:] = sorted(name for name in folders if name not in hidden)
         found += [str(Path(folder, name).relative_to(root)) for name in sorted(hidden)]
     if not found:

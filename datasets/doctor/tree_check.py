@@ -13,7 +13,7 @@ from datasets.doctor.findings import Finding, finding, some
 from datasets.doctor.messages import TREE_MESSAGES, from_message
 from datasets.doctor.near_duplicates import NEAR_BITS, MarkedPhoto
 from datasets.doctor.pair_check import StoredPair, check_pair, start_checking
-from datasets.listing import VIEW_FOLDERS, Listing, folder_classes, list_split
+from datasets.listing import VIEW_FOLDERS, Listing, folder_classes, is_left_aside, list_split
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
 from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, TreeRecord, partial_folder
@@ -126,7 +126,7 @@ class TreeCheck:
     def _splits(self) -> list[str]:
         splits = []
         for path in sorted(self.root.iterdir()):
-            if names.is_hidden(path.name) or path.name in TREE_FILES:
+            if is_left_aside(path.name) or path.name in TREE_FILES:
                 continue
             missing = [view for view in VIEW_FOLDERS if not (path / view).is_dir()]
             if not path.is_dir() or len(missing) == len(VIEW_FOLDERS):
