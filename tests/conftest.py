@@ -33,15 +33,16 @@ def soak(pytestconfig: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def record_fact(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Append one JSON line, a section and its facts, to the record; nothing without ``--record``."""
-    folder, base = pytestconfig.getoption("--record"), tmp_path_factory.getbasetemp()
+    base, folder = tmp_path_factory.getbasetemp(), pytestconfig.getoption("--record")
+    record_folder = pytestconfig.invocation_params.dir / (folder or "")  # tests may change the current folder
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
     def record(section: str, **facts: object) -> None:
         if folder:
             if "message" in facts:
                 facts["message"] = _without_machine(str(facts["message"]), base)
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            with (Path(folder) / f"{worker}.jsonl").open("a", encoding="utf-8") as file:
+            record_folder.mkdir(parents=True, exist_ok=True)
+            with (record_folder / f"{worker}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"section": section, **facts}) + "\n")
 
     return record

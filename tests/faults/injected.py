@@ -79,12 +79,14 @@ class Events:
             self.happen(kind, os.path.abspath(os.fsdecode(arguments[place])))  # noqa: PTH100
         elif event in INSIDE_RMTREE:
             name, folder = os.fsdecode(arguments[0]), arguments[1]
-            self.happen(INSIDE_RMTREE[event], f"{self.folder}/{name}" if folder != -1 else os.path.abspath(name))  # noqa: PTH100
+            inside = Path(f"/proc/self/fd/{folder}").readlink() if folder != -1 else Path()
+            self.happen(INSIDE_RMTREE[event], os.path.abspath(inside / name))  # noqa: PTH100
 
 
 def _tear(_action: dict[str, Any], path: str) -> None:
     """Leave half of what was written, as a power cut may, and end the process."""
-    os.truncate(path, Path(path).stat().st_size // 2)
+    if Path(path).is_file():  # folders are flushed too
+        os.truncate(path, Path(path).stat().st_size // 2)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
