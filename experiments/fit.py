@@ -1,7 +1,6 @@
 """One run: train, score, record."""
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,7 +31,7 @@ from experiments.settle import start
 from experiments.setup import Setup, build_setup
 from experiments.training import TrainingLoop, interrupted
 from Off_the_shelfs.origin import describe_weights
-from utils.checkpoints import BEST_FILE, PREVIOUS, load_into, load_weights
+from utils.checkpoints import BEST_FILE, load_into, load_weights
 from utils.config import to_yaml
 from utils.devices import without_deterministic_algorithm
 from utils.processes import from_main, refuse_disagreement
@@ -80,6 +79,7 @@ def _fit(kind: Kind, config: Config, run: RunDirectory, accelerator: Accelerator
         refuse_other_data(run, config, run.read_metrics(), splits)
         if not accelerator.is_main_process:
             return {}
+        run.tidy()  # its process may have been killed before it did
         print(f"{run.path} is finished already; its scores follow")
         return run.read_metrics()
     diagnosis = diagnose(splits, config)
@@ -167,5 +167,5 @@ def _finish(
         "peak_gpu_bytes": torch.cuda.max_memory_allocated() if accelerator.device.type == "cuda" else None,
     }
     metrics = write_outcome(kind, run, config, setup, progress, test_logits, validation_logits, timing)
-    shutil.rmtree(run.path / PREVIOUS, ignore_errors=True)  # a finished run needs nothing to fall back to
+    run.tidy()
     return metrics

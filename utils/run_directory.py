@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from utils.checkpoints import BEST, FOLDERS, LAST
+from utils.checkpoints import BEST, FOLDERS, LAST, PREVIOUS
 from utils.errors import ConfigError, DataError, os_error_text
 from utils.files import is_temporary, sweep, write_text
 from utils.json_file import read_json_object
@@ -99,6 +99,13 @@ class RunDirectory:
         """Remove a folder in which a run was about to start, but did not."""
         if self.path.is_dir() and not any(map(self._matters, self.path.iterdir())):
             shutil.rmtree(self.path)
+
+    def tidy(self) -> None:
+        """Remove what a finished run needs no more, as far as the system lets it: what it would fall back to."""
+        shutil.rmtree(self.path / PREVIOUS, ignore_errors=True)
+        with suppress(OSError):
+            for folder in (self.path, self.checkpoint_best):
+                sweep(folder)
 
     def _matters(self, path: Path) -> bool:
         return path.name not in (LOCK_FILE, ENVIRONMENT_FILE) and not is_temporary(path.name)
