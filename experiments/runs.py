@@ -1,7 +1,7 @@
 """Finished runs, read back: what was trained, on which classes, and the model itself."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,11 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunRecord]:
 
 
 def load_index(
-    record: RunRecord, root: str | Path | None = None, split: str | None = None, exclude: Iterable[str] = ()
+    record: RunRecord,
+    root: str | Path | None = None,
+    split: str | None = None,
+    exclude: Iterable[str] = (),
+    max_megapixels: float | None = None,
 ) -> PairIndex:
     """List the pairs of a split for a finished run, without the classes it was trained without.
 
@@ -108,6 +112,7 @@ def load_index(
             stand for each other, which the index's notes then say; an archive is read with the run's options.
         split: folder name of the split; null takes the run's test split.
         exclude: further classes to leave out, of the pairs and of the run's outputs (``RunRecord.columns``).
+        max_megapixels: largest picture that is decoded, in million pixels; null takes the run's own limit.
 
     Raises:
         DataError: the data cannot be read, a class to exclude is unknown, no pair is left, or the data's classes are
@@ -116,6 +121,8 @@ def load_index(
     folder = Path(root or record.config.data.root)
     split = split or record.config.data.splits.test
     data, notes = moved_to(record.config.data, folder, split)
+    if max_megapixels is not None:
+        data = replace(data, max_megapixels=max_megapixels)
     further = [name for name in exclude if name not in data.exclude]
     for name in further:
         if name not in record.classes:

@@ -72,6 +72,12 @@ def require_seeds(key: str, seeds: list[int] | None) -> None:
     require(bool(usable), key, seeds, "null or different numbers from 0 to 2147483647, such as 0,1,2")
 
 
+def require_pixels(key: str, megapixels: float | None) -> None:
+    """Raise a ``ConfigError`` unless the limit is null or a number of million pixels above 0."""
+    usable = megapixels is None or 0 < megapixels < float("inf")
+    require(usable, key, megapixels, "null or a finite number above 0")
+
+
 def nearest(word: str, allowed: Iterable[str], count: int = 3) -> str:
     """Return a hint such as ``; did you mean 'roi'?``, or an empty string where nothing is near."""
     lowered = {name.lower(): name for name in allowed}

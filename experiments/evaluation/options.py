@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from utils.errors import ConfigError, DataError, nearest, require
+from utils.errors import ConfigError, DataError, nearest, require, require_pixels
 from utils.json_file import read_json
 from utils.sections import Device, Precision
 
@@ -24,14 +24,17 @@ class EvaluationData:
     Attributes:
         root: tree of pairs; null takes the one that each run was trained on.
         split: folder name of the split; null takes each run's test split.
+        max_megapixels: largest picture that is decoded, in million pixels; null takes each run's own limit.
         workers: loader processes; ``auto`` takes the processor cores, at most 8; null takes each run's own setting.
     """
 
     root: str | None = None
     split: str | None = None
+    max_megapixels: float | None = None
     workers: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
+        require_pixels("data.max_megapixels", self.max_megapixels)
         number = self.workers
         require(not isinstance(number, int) or number >= 0, "data.workers", number, "'auto' or a number from 0")
 

@@ -71,7 +71,8 @@ def make_plan(options: EvaluateOptions) -> Plan:
     path = suite_file(options)
     suite = load_suite(path) if path is not None else _unchanged_only()
     folder = output_folder(options, suite.name)
-    indices = [load_index(record, options.data.root, options.data.split, options.exclude) for record in records]
+    data = options.data
+    indices = [load_index(record, data.root, data.split, options.exclude, data.max_megapixels) for record in records]
     for record, index in zip(records[1:], indices[1:], strict=True):
         _refuse_other_pairs(records[0], indices[0], record, index)
     designs = _designs(records, indices, suite)
@@ -110,7 +111,7 @@ def _training_pairs(options: EvaluateOptions, record: RunRecord, test: PairIndex
     split = record.config.data.splits.train
     if not has_split(test, split):
         return None, [f"no baselines: {test.root} has no split {split} to fit them on"]
-    return load_index(record, options.data.root, split, options.exclude), []
+    return load_index(record, options.data.root, split, options.exclude, options.data.max_megapixels), []
 
 
 def _refuse_other_pairs(record_a: RunRecord, a: PairIndex, record_b: RunRecord, b: PairIndex) -> None:

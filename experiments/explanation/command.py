@@ -53,7 +53,10 @@ def _common_index(options: ExplainOptions, records: list[RunRecord]) -> PairInde
     root = Path(options.data.root or records[0].config.data.root)
     split = options.data.split or records[0].config.data.splits.test
     excluded = list(dict.fromkeys(name for record in records for name in record.config.data.exclude))
-    index = load_index(records[0], root, split, [name for name in excluded if name in records[0].classes])
-    for record in records[1:]:
-        load_index(record, root, split, [name for name in excluded if name in record.classes])
-    return index
+    indices = [
+        load_index(
+            record, root, split, [name for name in excluded if name in record.classes], options.data.max_megapixels
+        )
+        for record in records
+    ]
+    return indices[0]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from experiments.explanation.gallery import CLASSES_FILE, PAGE_FILE, SHEETS, SUMMARY_FILE, TABLE_FILE
 from experiments.explanation.maps import check_method
-from utils.errors import ConfigError, require
+from utils.errors import ConfigError, require, require_pixels
 from utils.sections import Device
 
 Selection = Literal["first", "random", "all", "wrong", "confidently_wrong", "disagree"]
@@ -19,10 +19,15 @@ class ExplainData:
     Attributes:
         root: tree of pairs; null takes the one that the first run was trained on.
         split: folder name of the split; null takes each run's test split.
+        max_megapixels: largest picture that is decoded, in million pixels; null takes each run's own limit.
     """
 
     root: str | None = None
     split: str | None = None
+    max_megapixels: float | None = None
+
+    def __post_init__(self) -> None:
+        require_pixels("data.max_megapixels", self.max_megapixels)
 
 
 @dataclass(frozen=True, kw_only=True)

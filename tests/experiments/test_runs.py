@@ -165,3 +165,9 @@ def test_an_index_is_checked_before_its_excluded_classes(pair_tree: Path) -> Non
     """What the tree itself says of its classes stays as strict as before."""
     with pytest.raises(DataError, match="no class is called 'kale'"):
         PairIndex.from_tree(pair_tree, "test", exclude=["kale"])
+
+
+def test_the_limit_on_pictures_is_the_runs_own_unless_another_is_given(tiny_runs: Path) -> None:
+    (record,) = read_runs([tiny_runs / "roi"])
+    assert load_index(record).limit.megapixels == record.config.data.max_megapixels == 180
+    assert load_index(record, max_megapixels=2.5).limit.megapixels == 2.5
