@@ -25,16 +25,17 @@ def read_class_file(path: Path, problems: list[str], notes: list[str]) -> dict[i
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            problems.append(f"{path}, line {number}: '{line.strip()}' is not 'id name', such as '7 pudding'")
+            problems.append(f"{path}, line {number}: {shown(line.strip())} is not 'id name', such as '7 pudding'")
             continue
         label, name = int(match[1]), match[2]
         if label in found:
-            problems.append(f"{path}, line {number}: id {label} is '{found[label]}' and '{name}'; give each its own id")
+            both = f"{shown(found[label])} and {shown(name)}"
+            problems.append(f"{path}, line {number}: id {label} is {both}; give each its own id")
         else:
             found[label] = name
     background = found.pop(BACKGROUND_ID, "background")
     if background.lower() != "background":
-        notes.append(f"id 0 ('{background}') is taken as the background of the masks and makes no class")
+        notes.append(f"id 0 ({shown(background)}) is taken as the background of the masks and makes no class")
     if not found and not problems:
         problems.append(f"{path} names no class; add lines such as '1 candy' (id 0 is the background)")
     _check_names(path, found, problems)
@@ -80,7 +81,7 @@ def _check_names(path: Path, found: dict[int, str], problems: list[str]) -> None
         key = " ".join(folder.lower().split())
         if key in seen:
             problems.append(
-                f"{path}: classes '{seen[key]}' and '{name}' differ only by blanks, case or a slash (or <>:\"|?*) and "
+                f'{path}: classes {shown(seen[key])} and {shown(name)} differ only by blanks, case or a slash (or <>:"|?*) and '
                 f"would share a folder; rename one of them"
             )
         seen.setdefault(key, name)
