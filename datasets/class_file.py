@@ -81,7 +81,7 @@ def _check_names(path: Path, found: dict[int, str], problems: list[str]) -> None
         key = " ".join(folder.lower().split())
         if key in seen:
             problems.append(
-                f'{path}: classes {shown(seen[key])} and {shown(name)} differ only by blanks, case or a slash (or <>:"|?*) and '
-                f"would share a folder; rename one of them"
+                f"{path}: classes {shown(seen[key])} and {shown(name)} differ only by blanks, case or a slash "
+                f'(or <>:"|?*) and would share a folder; rename one of them'
             )
         seen.setdefault(key, name)
