@@ -168,7 +168,8 @@ def _column_order(path: Path, header: list[str]) -> Callable[[list[str]], tuple[
         return None
     for name in header:
         if name not in COLUMNS:
-            raise DataError(f"{path}: unknown column '{name}'{nearest(name, COLUMNS)} (needed: {','.join(COLUMNS)})")
+            needed = ",".join(COLUMNS)
+            raise DataError(f"{path}: unknown column {shown(name)}{nearest(name[:80], COLUMNS)} (needed: {needed})")
     missing = [name for name in COLUMNS if name not in header]
     if missing or len(header) != len(COLUMNS):
         raise DataError(f"{path}: missing or repeated columns ({', '.join(missing)}); needed: {','.join(COLUMNS)}")
@@ -182,5 +183,5 @@ def _parsed(path: Path) -> Iterator[ManifestRow]:
             try:
                 values.append(convert(cell))
             except ValueError:
-                raise DataError(f"{path}, line {line}: column '{name}' holds '{cell}', not a number") from None
+                raise DataError(f"{path}, line {line}: column '{name}' holds {shown(cell)}, not a number") from None
         yield ManifestRow(*values)  # type: ignore[arg-type]  # _TYPES stands in the order of the fields

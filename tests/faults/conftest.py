@@ -20,7 +20,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 # What a killed process may leave and the next one must clear away.
 LEFTOVER = re.compile(r"^\..*(\.tmp|\.unfinished|\.replaced|\.partial|\.lock)|\.(new|old)$")
-SHORT_FORM = "test_together.py"
+SHORT_FORM = ("test_together.py", "test_nine_faults.py")
 Event = tuple[str, str]
 
 
@@ -156,6 +156,12 @@ class Task:
         assert leftovers(folder) == []
         assert names(folder) == names(self.reference)
 
+    @property
+    def passes(self) -> int:
+        """How often a process scores while it builds the model."""
+        kinds = [kind for kind, _ in self.events]
+        return kinds[: kinds.index("step")].count("score")
+
     def choose(self, number: int, wanted: Callable[[Event], bool]) -> dict[str, Any]:
         """Return a fault without its action, at one of the wanted events; the number is the seed."""
         places = [place for place, event in enumerate(self.events) if wanted(event)]
@@ -177,10 +183,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave all but one file to the long form, so that the short one starts one server."""
+    """Leave all but two files to the long form, so that each of two workers starts one server in the short one."""
     if config.getoption("--soak"):
         return
-    left = [item for item in items if item.path.parent == Path(__file__).parent and item.path.name != SHORT_FORM]
+    left = [item for item in items if item.path.parent == Path(__file__).parent and item.path.name not in SHORT_FORM]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
 
