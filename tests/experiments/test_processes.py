@@ -148,7 +148,8 @@ def test_a_run_goes_on_with_fewer_processes(launch: Launch) -> None:
 
 def test_a_killed_process_stops_the_other_with_its_name(launch: Launch) -> None:
     """torchrun sends the one that is left SIGTERM, which asks for a stop that both would have to agree to."""
-    assert launch.ended["failed"] == {"1": -signal.SIGKILL}
+    # Whoever ends first is what the launcher sees: the one that was killed, or the other that noticed it.
+    assert launch.ended["failed"].items() & {("1", -signal.SIGKILL), ("0", 1)}
     assert launch.ended["seconds_after_last_answer"] < 60
     said = launch.errors[0].splitlines()[-1]
     assert said.startswith("stopped: process 1 (pid ")
