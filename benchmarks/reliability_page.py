@@ -35,9 +35,9 @@ flushed or removed; an optimiser step is done; a module scores), and started aga
 drawn with fixed seeds. Half of the kills that follow the writing of a file cut it to half its size first. Figures are
 left out of these runs.
 
-This page is generated: `make soak` runs the tests, which note what they saw when they pass, and writes it from the notes.
-A test that failed there may have been run again into the same notes after it was mended. `make test` runs a short form,
-and checks that the page is what its record, `docs/reliability.json`, says.
+This page is generated: `make soak` runs the tests, which note what they saw when they pass, and writes it from these
+notes. A test that failed there may have been run again into the same notes after it was mended. `make test` runs a
+short form, and checks that the page is what its record, `docs/reliability.json`, says.
 """
 
 GPU = """## On a GPU
