@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -42,7 +42,10 @@ class PairLoader(DataLoader[Batch]):
             DataError: as it was raised in a worker.
             RunError: where a worker died, with its process id; it may come up wherever the main thread is.
         """
-        batches = super().__iter__()
+        try:
+            batches = super().__iter__()  # workers of an earlier iteration are sent for the first batches here
+        except RuntimeError as error:
+            self._give_up(error)
         if self.num_workers:
             report_dead_workers()
         return self._raising(batches)
@@ -52,13 +55,15 @@ class PairLoader(DataLoader[Batch]):
             while (item := next(batches, None)) is not None:
                 yield item.batch() if isinstance(item, Delivery) else item
         except (DataError, RuntimeError, RunError) as error:
-            # Workers end in good order with the last reference, and the error's traceback would keep these two.
-            self._iterator = None
             del batches
-            plain = in_one_line(error)
-            if plain is error:
-                raise
-            raise plain from None
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        """Raise an error in its plain form, and let the workers end."""
+        # They end in good order with the last reference, and the error's traceback would keep this one.
+        self._iterator = None
+        plain = in_one_line(error)
+        raise plain from (error.__cause__ if plain is error else None)
 
 
 def training_loader(

@@ -1,3 +1,4 @@
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from datasets.pairs import PairDataset
 from datasets.sampling import StepSampler
 from utils.batch import Batch, ViewSpec
 from utils.data_sections import AugmentConfig, DataConfig
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError, DataError, LostWorkerError
 
 if TYPE_CHECKING:
     from tests.datasets.conftest import TreeMaker
@@ -134,6 +135,19 @@ def test_a_bad_file_stops_the_run_with_one_line(index: PairIndex, workers: int) 
     with pytest.raises(DataError) as caught:
         list(loader)
     assert str(caught.value).startswith(f"{path} cannot be decoded (")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_worker_that_died_between_epochs_is_told_in_one_line(index: PairIndex) -> None:
+    loader = training_loader(dataset_of(index), sampler_of(index), workers=2)
+    list(loader)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # its report may come at any time, also after the next order
+    worker = loader._iterator._workers[0]  # type: ignore[union-attr]  # torch keeps them there
+    worker.kill()
+    worker.join()
+    with pytest.raises(LostWorkerError, match=rf"process id {worker.pid} .*data\.workers 0") as caught:
+        list(loader)
+    signal.signal(signal.SIGCHLD, before)
     assert len(str(caught.value).splitlines()) == 1
 
 
