@@ -8,11 +8,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "utils": {"utils"},
-    "datasets": {"datasets", "utils"},
+    "segmenters": {"segmenters", "utils"},
+    "datasets": {"datasets", "segmenters", "utils"},
     "Off_the_shelfs": {"Off_the_shelfs", "utils"},
     "RveRNets": {"RveRNets", "Off_the_shelfs", "utils"},
-    "experiments": {"experiments", "RveRNets", "Off_the_shelfs", "datasets", "utils"},
-    "benchmarks": {"benchmarks", "experiments", "RveRNets", "Off_the_shelfs", "datasets", "utils"},
+    "experiments": {"experiments", "RveRNets", "Off_the_shelfs", "datasets", "segmenters", "utils"},
+    "benchmarks": {"benchmarks", "experiments", "RveRNets", "Off_the_shelfs", "datasets", "segmenters", "utils"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 ROOMS = {*ALLOWED, "tests"}
@@ -52,15 +53,15 @@ def test_only_backbones_imports_timms_model_factory() -> None:
 
 
 def test_preprocessing_does_not_import_torch() -> None:
-    """Worker processes start in a fraction of the time without it."""
+    """Worker processes start in a fraction of the time without it; what a function imports when it is called is left."""
     seen: set[Path] = set()
     todo = [ROOT / "preprocess_foodseg103.py"]
     while todo:
         path = todo.pop()
         seen.add(path)
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        modules = [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
-        modules += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        modules = [a.name for n in tree.body if isinstance(n, ast.Import) for a in n.names]
+        modules += [n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom)]
         assert not [m for m in modules if m.split(".")[0] in {"torch", "torchvision", "timm"}], path
         found = [ROOT / f"{m.replace('.', '/')}.py" for m in modules]
         todo += [f for f in found if f.is_file() and f not in seen]

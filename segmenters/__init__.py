@@ -1,0 +1,1 @@
+"""Photo and prompts in, masks out: SAM and GrabCut behind one small interface."""

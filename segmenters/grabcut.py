@@ -1,0 +1,185 @@
+"""GrabCut (Rother, Kolmogorov and Blake 2004) through OpenCV: a segmenter that needs no weights."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenters.everything import by_grid
+from segmenters.prompts import Box, Point, Prompt
+from segmenters.segmenter import Candidate, Mask, Photo
+from utils.errors import DataError
+
+_Trimap = NDArray[np.uint8]
+
+_ROUNDS = 5
+_SURE_ELLIPSE = 0.7  # of a box's sides: objects of a photo mostly fill the middle of their box
+_SURROUNDINGS = 0.5  # of a box's longer side, on each side: what GrabCut learns the background from
+_POINT_RADIUS = 0.02  # of the photo's longer side: what is sure around a point
+_REACHES = (0.08, 0.16, 0.32)  # of the photo's longer side: how far from a point the object probably goes
+_LEAST_SIDE = 3
+
+
+@dataclass(frozen=True)
+class GrabCut:
+    """GrabCut on a picture made small; each answer depends on photo and prompt alone.
+
+    A box gives one candidate: what lies in the middle of the box is surely the object, the rest of it probably, and
+    what lies outside of it surely is not. Points without a box give three, which expect a small, a middle and a large
+    object; only what is connected with a point inside is kept. A candidate's score is the mean difference in colour
+    across its border, 0..1.
+
+    Attributes:
+        working_side: longer side in pixels of the picture that is computed on; a box is cut out with what surrounds it
+            first. Smaller is faster and coarser.
+    """
+
+    working_side: int = 256
+
+    @property
+    def source(self) -> str:
+        """The segmenter in a manifest."""
+        return "grabcut"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the masks."""
+        return {"name": "grabcut", "working_side": self.working_side, "opencv": cv2.__version__}
+
+    def segment(self, photo: Photo, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
+        """Return one candidate for a prompt with a box, three for one of points; see ``Segmenter.segment``."""
+        height, width = photo.shape[:2]
+        if min(height, width) < _LEAST_SIDE:
+            raise DataError(f"a photo of {width}×{height} pixels is too small for GrabCut; it needs {_LEAST_SIDE}×3")
+        return [self._by_box(photo, prompt) if prompt.box else self._by_points(photo, prompt) for prompt in prompts]
+
+    def everything(self, photo: Photo) -> list[Candidate]:
+        """Return what a grid of points finds, best score first."""
+        return by_grid(self, photo)
+
+    def _by_box(self, photo: Photo, prompt: Prompt) -> list[Candidate]:
+        assert prompt.box is not None
+        window = _window(prompt.box, photo.shape[1], photo.shape[0])
+        part = photo[window[1] : window[3], window[0] : window[2]]
+        small, scale = self._small(part)
+        box = tuple((value - window[place % 2]) * scale for place, value in enumerate(prompt.box))
+        trimap = _trimap_of_box(box, small.shape[1], small.shape[0])  # type: ignore[arg-type]  # four numbers
+        shifted = Prompt(tuple((x - window[0], y - window[1]) for x, y in prompt.points), prompt.labels)
+        _mark(trimap, shifted, scale, _POINT_RADIUS * max(small.shape[:2]))
+        found = _cut(small, trimap)
+        mask = np.zeros(photo.shape[:2], dtype=bool)
+        mask[window[1] : window[3], window[0] : window[2]] = _enlarged(found, part)
+        return [Candidate(mask, _contrast(small, found))]
+
+    def _by_points(self, photo: Photo, prompt: Prompt) -> list[Candidate]:
+        small, scale = self._small(photo)
+        side = max(small.shape[:2])
+        candidates = []
+        for reach in _REACHES:
+            trimap = np.full(small.shape[:2], cv2.GC_PR_BGD, dtype=np.uint8)
+            for point in prompt.positive:
+                _disc(trimap, point, scale, reach * side, cv2.GC_PR_FGD)
+            _mark(trimap, prompt, scale, _POINT_RADIUS * side)
+            found = _connected(_cut(small, trimap), [(x * scale, y * scale) for x, y in prompt.positive])
+            candidates.append(Candidate(_enlarged(found, photo), _contrast(small, found)))
+        return candidates
+
+    def _small(self, photo: Photo) -> tuple[Photo, float]:
+        height, width = photo.shape[:2]
+        scale = min(1.0, self.working_side / max(height, width))
+        if scale == 1.0:
+            return np.ascontiguousarray(photo), 1.0
+        size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
+        return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
+
+
+def _window(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the whole pixels of a box with its surroundings: left, top, right, bottom."""
+    left, top, right, bottom = box
+    around = _SURROUNDINGS * max(right - left, bottom - top) + 2
+    return (
+        max(0, math.floor(left - around)),
+        max(0, math.floor(top - around)),
+        min(width, math.ceil(right + around)),
+        min(height, math.ceil(bottom + around)),
+    )
+
+
+def _trimap_of_box(box: Box, width: int, height: int) -> _Trimap:
+    trimap = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
+    left, top = min(math.floor(box[0]), width - 1), min(math.floor(box[1]), height - 1)
+    right, bottom = max(math.ceil(box[2]), left + 1), max(math.ceil(box[3]), top + 1)
+    trimap[top:bottom, left:right] = cv2.GC_PR_FGD
+    rows, columns = np.ogrid[:height, :width]
+    half_width, half_height = (max(0.5, _SURE_ELLIPSE * (box[i + 2] - box[i]) / 2) for i in (0, 1))
+    across = (columns + 0.5 - (box[0] + box[2]) / 2) / half_width
+    down = (rows + 0.5 - (box[1] + box[3]) / 2) / half_height
+    trimap[across**2 + down**2 <= 1] = cv2.GC_FGD
+    return trimap
+
+
+def _mark(trimap: _Trimap, prompt: Prompt, scale: float, radius: float) -> None:
+    """Mark what the points say, those outside last: they are mostly there to mend a mask."""
+    for points, value in ((prompt.positive, cv2.GC_FGD), (prompt.negative, cv2.GC_BGD)):
+        for point in points:
+            _disc(trimap, point, scale, radius, value)
+
+
+def _disc(trimap: _Trimap, point: Point, scale: float, radius: float, value: int) -> None:
+    rows, columns = np.ogrid[: trimap.shape[0], : trimap.shape[1]]
+    x, y = point[0] * scale, point[1] * scale
+    trimap[(columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= max(radius, 1.0) ** 2] = value
+
+
+def _cut(photo: Photo, trimap: _Trimap) -> Mask:
+    """Run GrabCut; where a side has no pixel to learn from, the other one takes the whole picture."""
+    inside = np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    if inside.all() or not inside.any():
+        return inside
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.setRNGSeed(0)  # its clusters start from random pixels
+    labels, *_ = cv2.grabCut(photo[..., ::-1].copy(), trimap, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]  # the rectangle is not used
+    return np.isin(np.asarray(labels), (cv2.GC_FGD, cv2.GC_PR_FGD))
+
+
+def _connected(mask: Mask, points: Sequence[Point]) -> Mask:
+    """Keep the parts of a mask in which a point lies, holes filled."""
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    wanted = {int(parts[_place(y, mask.shape[0]), _place(x, mask.shape[1])]) for x, y in points} - {0}
+    kept = np.isin(parts, list(wanted)).astype(np.uint8)
+    outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(kept), outlines, -1, 1, cv2.FILLED)
+    # A hole is filled only where it is small: the food in the middle of a plate is no part of the plate.
+    holes = (filled > 0) & (kept == 0)
+    count, labelled, stats, _ = cv2.connectedComponentsWithStats(holes.astype(np.uint8))
+    small = [number for number in range(1, count) if stats[number, cv2.CC_STAT_AREA] < 0.02 * kept.sum()]
+    return (kept > 0) | np.isin(labelled, small)
+
+
+def _place(value: float, length: int) -> int:
+    return min(max(int(value), 0), length - 1)
+
+
+def _enlarged(mask: Mask, photo: Photo) -> Mask:
+    """Return a mask in the photo's pixels, its border smooth."""
+    height, width = photo.shape[:2]
+    if mask.shape == (height, width):
+        return mask
+    grown = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(grown >= 0.5)
+
+
+def _contrast(photo: Photo, mask: Mask) -> float:
+    """Return the mean distance of colours across the border of a mask, 0 (or no border) to 1."""
+    pixels = photo.astype(np.float32)
+    differences = []
+    for axis in (0, 1):
+        border = np.diff(mask.astype(np.int8), axis=axis) != 0
+        steps = np.linalg.norm(np.diff(pixels, axis=axis), axis=2)
+        differences.append(steps[border])
+    found = np.concatenate(differences)
+    return float(found.mean() / (255 * math.sqrt(3))) if found.size else 0.0
