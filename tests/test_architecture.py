@@ -53,7 +53,7 @@ def test_only_backbones_imports_timms_model_factory() -> None:
 
 
 def test_preprocessing_does_not_import_torch() -> None:
-    """Worker processes start in a fraction of the time without it; what a function imports when it is called is left."""
+    """Worker processes start in a fraction of the time without it; imports inside functions come later, if at all."""
     seen: set[Path] = set()
     todo = [ROOT / "preprocess_foodseg103.py"]
     while todo:
