@@ -1,0 +1,1 @@
+"""Pairs from prompts: photos and what people say of the objects in them, or prompts derived from annotation."""
