@@ -81,10 +81,10 @@ class ArchiveReader:
                 f"{photo_file} gives pairs of {picture.shape[2]}×{picture.shape[1]} pixels, but the index says "
                 f"{width}×{height}: it changed since the archive was scanned; run the same command again"
             )
-        return _Opened(picture, resize_labels(labels, size), _bright(pixels))
+        return _Opened(picture, resize_labels(labels, size), bright(pixels))
 
 
-def _bright(pixels: Photo) -> Mask:
+def bright(pixels: Photo) -> Mask:
     """Return where H×W×3 pixels are not black."""
     height, width, _ = pixels.shape
     values = pixels.reshape(-1)

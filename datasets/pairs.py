@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from datasets.augment import JointAugment
 from datasets.blocks import BatchLayout
 from datasets.index import PairIndex
-from datasets.readers import StoredPair, open_reader
+from datasets.readers import PairReader, StoredPair, open_reader
 from datasets.transforms import channel_mask, compose, cut_into, letterbox_box, paint_bars, resize_pair
 from utils.batch import Batch, Interpolation, ViewSpec
 from utils.data_sections import DataConfig
@@ -45,13 +45,21 @@ class PairDataset(Dataset[Batch]):
         data: bars and augmentation are read from it.
         training: augment and draw flips; otherwise nothing is random and no flip is set.
         seed: of the augmentation; draws depend on (seed, epoch, key) alone.
+        reader: gives the pairs of the index's rows; null reads what the index lists.
 
     Raises:
         ConfigError: where a view is unknown.
     """
 
     def __init__(
-        self, index: PairIndex, view_specs: Mapping[str, ViewSpec], data: DataConfig, *, training: bool, seed: int
+        self,
+        index: PairIndex,
+        view_specs: Mapping[str, ViewSpec],
+        data: DataConfig,
+        *,
+        training: bool,
+        seed: int,
+        reader: PairReader | None = None,
     ) -> None:
         for name in view_specs:
             if name not in VIEWS:
@@ -63,7 +71,7 @@ class PairDataset(Dataset[Batch]):
         self.bars = data.bars
         self.training = training
         self._augment = JointAugment(data.augment, seed)
-        self._reader = open_reader(index)
+        self._reader = reader or open_reader(index)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -76,6 +76,7 @@ def write_outcome(
         "classes": list(names),
         "fingerprint": setup.splits.fingerprint,
         "data": setup.splits.summary,
+        "pair_side": pair_side(test),
         "computed_from": {
             "step": selected["step"],
             "files": describe_files(run.path, (PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE)),
@@ -85,6 +86,12 @@ def write_outcome(
         metrics["val"] = score(validation, validation_logits, config.eval.resamples)
     run.write_json(METRICS_FILE, metrics)
     return metrics
+
+
+def pair_side(index: PairIndex) -> int:
+    """Return the longer side in pixels that all pairs share; 0 where they differ, as those that keep their photo's."""
+    sides = np.unique(index.size.max(axis=1))
+    return int(sides[0]) if sides.size == 1 else 0
 
 
 def predictions_csv(index: PairIndex, logits: np.ndarray) -> str:

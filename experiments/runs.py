@@ -44,17 +44,25 @@ class RunRecord:
 
     def load_model(self, device: torch.device) -> Model:
         """Build the model with its scored weights, in eval mode; views and classes are as in training."""
-        model = self.kind.build(self.config, len(self.classes), False)
-        weights = self.path / WEIGHTS_FILE
-        load_into(model, load_weights(weights), weights)
-        # As in training, down to how pictures lie in memory: the run's own logits come out bit for bit.
-        model.to(device)
-        model.to(memory_format=image_memory_format(device))
-        return model.eval()
+        return load_model(self.kind, self.config, len(self.classes), self.path / WEIGHTS_FILE, device)
 
     def columns(self, index: PairIndex) -> list[int]:
         """Return the model's outputs that stand for the classes of an index, in that index's order."""
         return [self.classes.index(name) for name in index.classes.names]
+
+
+def load_model(kind: Kind, config: Config, n_classes: int, weights: Path, device: torch.device) -> Model:
+    """Build a model with weights from a file, in eval mode.
+
+    Raises:
+        DataError: the file is damaged, or holds the weights of another model.
+    """
+    model = kind.build(config, n_classes, False)
+    load_into(model, load_weights(weights), weights)
+    # As in training, down to how pictures lie in memory: the run's own logits come out bit for bit.
+    model.to(device)
+    model.to(memory_format=image_memory_format(device))
+    return model.eval()
 
 
 def find_runs(folders: Sequence[str | Path], option: str = "--run ") -> list[Path]:
