@@ -73,8 +73,8 @@ class NewPairReader:
         inside = resize_labels(pair.mask, self._size)
         if not inside.any():
             raise DataError(
-                f"{pair.name}: the region of interest ({np.count_nonzero(pair.mask)} pixels of the photo) has none left "
-                f"where the model wants {self._size} pixels along the longer side; choose a larger region"
+                f"{pair.name}: the region of interest ({np.count_nonzero(pair.mask)} pixels of the photo) vanishes "
+                f"when the longer side is made {self._size} pixels, as the model wants; choose a larger region"
             )
         return StoredPair({"roi": picture, "extra_roi": picture}, inside & not_black)
 
