@@ -42,7 +42,7 @@ def derive_prompts(
         ConfigError: for ``points`` or ``jitter`` out of range.
     """
     check_derivation(points, jitter)
-    return [_prompt(*part, kind, points, jitter, mask.shape, generator) for part in _objects(mask)]
+    return [_prompt(*part, kind, points, jitter, mask.shape, generator) for part in objects(mask)]
 
 
 def check_derivation(points: int, jitter: float, options: tuple[str, str] = ("points", "jitter")) -> None:
@@ -56,7 +56,7 @@ def key_generator(seed: int, key: str) -> np.random.Generator:
     return draw_generator(seed, 0, "prompts", key)
 
 
-def _objects(mask: Mask) -> Iterator[tuple[Mask, int, int]]:
+def objects(mask: Mask) -> Iterator[tuple[Mask, int, int]]:
     """Yield each object, cut out tightly, with the column and row of its first pixel in the photo."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
