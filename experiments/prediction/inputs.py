@@ -1,0 +1,153 @@
+"""From options to the list of what is predicted, every input checked before anything large is loaded."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets.listing import is_left_aside
+from datasets.picture_size import PixelLimit
+from experiments.prediction.description import Description
+from experiments.prediction.jobs import Job, PhotoJob, Way
+from experiments.prediction.options import PredictOptions
+from experiments.prediction.ready import holds_class_folders, holds_plain_pairs, plain_jobs, tree_jobs
+from utils.errors import ConfigError, DataError, nearest, problem_list
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is predicted, in order, and what the user should know of it."""
+
+    jobs: list[Job]
+    notes: list[str] = field(default_factory=list)
+
+
+def find_inputs(options: PredictOptions, description: Description, way: Way, workers: int) -> Inputs:
+    """List and check everything that is to be predicted.
+
+    Args:
+        options: say what.
+        description: of the model; its splits and its data section count for trees and archives.
+        way: how photos are opened; its segmenter is not asked for yet.
+        workers: threads that read headers.
+
+    Raises:
+        ConfigError: the photo, mask or folder that an option names is not there, or of the wrong kind.
+        DataError: with everything that is wrong with photos, masks and prompts.
+    """
+    inputs = _ready_pairs(options, description) if options.pairs is not None else _photos(options, way)
+    with ThreadPoolExecutor(workers) as pool:
+        problems = [problem for found in pool.map(lambda job: job.check(), inputs.jobs) for problem in found]
+    refuse(problems)
+    return inputs
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise a ``DataError`` with all problems, unless there is none."""
+    if len(problems) == 1:
+        raise DataError(problems[0])
+    if problems:
+        raise DataError(problem_list("nothing is predicted", list(problems)))
+
+
+def _ready_pairs(options: PredictOptions, description: Description) -> Inputs:
+    assert options.pairs is not None
+    root = Path(options.pairs)
+    _require_existing("--pairs", root)
+    if not root.is_dir():
+        raise ConfigError(
+            f"--pairs {root} is a file; name a tree of pairs, an archive, or a folder with roi/ and extra-roi/"
+        )
+    limit = PixelLimit(options.max_megapixels)
+    if holds_plain_pairs(root):
+        if holds_class_folders(root):
+            raise ConfigError(f"--pairs {root} is one split; write --pairs {root.parent} --split {root.name}")
+        if options.split is not None:
+            raise ConfigError(f"--split {options.split}: {root} holds roi/ and extra-roi/ itself; leave --split out")
+        return Inputs(list(plain_jobs(root, limit, options.pictures)))
+    split = options.split or description.config.data.splits.test
+    jobs, notes = tree_jobs(description.config, root, split, limit, options.pictures)
+    return Inputs(list(jobs), notes)
+
+
+def _photos(options: PredictOptions, way: Way) -> Inputs:
+    assert options.photo is not None
+    path = Path(options.photo)
+    _require_existing("--photo", path)
+    if path.is_dir():
+        return _folder(options, path, way)
+    mask = None if options.mask is None else Path(options.mask)
+    if mask is not None:
+        _require_existing("--mask", mask)
+        if mask.is_dir():
+            raise ConfigError(f"--mask {mask} is a folder and --photo {path} a single photo; name one mask file")
+    prompts = None if options.prompt is None else [options.prompt]
+    return Inputs([PhotoJob(path, way, prompts, mask=mask, mask_orientation=options.mask_orientation)])
+
+
+def _folder(options: PredictOptions, folder: Path, way: Way) -> Inputs:
+    if options.prompt is not None:
+        raise ConfigError(
+            f"--point, --negative and --box are for a single photo, and --photo {folder} is a folder; put prompts of "
+            f"several photos into a file: --prompts FILE"
+        )
+    photos, others = _files(folder, PHOTO_SUFFIXES)
+    if not photos:
+        raise DataError(f"--photo {folder} holds no photo ({', '.join(PHOTO_SUFFIXES)}); name the folder they lie in")
+    notes = _note_others(folder, others)
+    if options.mask is None:
+        return Inputs([PhotoJob(path, way) for path in photos], notes)
+    masks, mask_notes = _masks_of(photos, Path(options.mask), folder)
+    jobs = [
+        PhotoJob(path, way, mask=mask, mask_orientation=options.mask_orientation)
+        for path, mask in zip(photos, masks, strict=True)
+    ]
+    return Inputs(list(jobs), [*notes, *mask_notes])
+
+
+def _masks_of(photos: Sequence[Path], folder: Path, photo_folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the mask of each photo: the file of its stem in a folder of masks."""
+    _require_existing("--mask", folder)
+    if not folder.is_dir():
+        raise ConfigError(f"--mask {folder} is a file and --photo {photo_folder} a folder; name a folder of masks")
+    by_stem: dict[str, Path] = {}
+    problems = []
+    for path in _files(folder, MASK_SUFFIXES)[0]:
+        if path.stem in by_stem:
+            problems.append(f"{path} and {by_stem[path.stem]} are masks of one photo; remove one")
+        by_stem[path.stem] = path
+    problems += [
+        f"{path} has no mask {folder / path.stem}.png{nearest(path.stem, by_stem)}"
+        for path in photos
+        if path.stem not in by_stem
+    ]
+    stems = [path.stem for path in photos]
+    problems += [f"{path} shares its mask with another photo" for path in photos if stems.count(path.stem) > 1]
+    refuse(problems)
+    unused = len(by_stem) - len(photos)
+    notes = [f"{folder}: {unused} masks have no photo in {photo_folder} and are left out"] if unused else []
+    return [by_stem[stem] for stem in stems], notes
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Return the files of a folder with such a suffix, by name, and whatever else lies there."""
+    visible = [path for path in sorted(folder.iterdir()) if not is_left_aside(path.name)]
+    fitting = [path for path in visible if path.suffix.lower() in suffixes and path.is_file()]
+    wanted = set(fitting)
+    return fitting, [path for path in visible if path not in wanted]
+
+
+def _note_others(folder: Path, others: Sequence[Path]) -> list[str]:
+    if not others:
+        return []
+    names = ", ".join(path.name for path in others[:3])
+    return [f"{folder}: {len(others)} entries are no photos and are left out ({names}{', …' * (len(others) > 3)})"]
+
+
+def _require_existing(option: str, path: Path) -> None:
+    if not path.exists():
+        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ConfigError(f"{option} {path} does not exist{nearest(path.name, siblings)}")

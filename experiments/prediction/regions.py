@@ -1,0 +1,140 @@
+"""A photo opened for prediction: its regions, small enough to wait for the model, and what is said of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from datasets.cutouts import Mask, Photo, content_size, mask_box, resize_labels, resize_photo
+from datasets.new_pairs import NewPair
+from utils.errors import DataError
+
+SHOWN_SIDES = (640, 1000)  # least and largest longer side of a drawn photo, in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One region of a photo.
+
+    Attributes:
+        source: where its mask is from, ready for JSON: ``kind``, and what belongs to it.
+        score: the segmenter's own estimate of the mask, null where none was asked.
+        box: left, top, right, bottom of the mask in pixels of the upright photo.
+        area_fraction: part of the photo that the mask covers, 0..1.
+        pair: photo and mask at the size at which the model's pairs are cut.
+        shown: the mask in the drawn photo's pixels; null where no picture is drawn.
+    """
+
+    source: dict[str, Any]
+    score: float | None
+    box: tuple[int, int, int, int]
+    area_fraction: float
+    pair: NewPair
+    shown: Mask | None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedPhoto:
+    """A photo with its regions; what is large was let go.
+
+    Attributes:
+        name: the photo as the user named it.
+        stem: of the picture's file name.
+        size: width and height of the upright photo in pixels.
+        regions: at least one, in order.
+        shown: the photo as it is drawn, H×W×3; null where no picture is drawn.
+        notes: what the user should know.
+    """
+
+    name: str
+    stem: str
+    size: tuple[int, int]
+    regions: Sequence[Region]
+    shown: Photo | None
+    notes: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundMask:
+    """A mask H×W in the photo's own pixels, and where it is from."""
+
+    mask: Mask
+    source: dict[str, Any]
+    score: float | None = None
+
+
+def describe_photo(
+    name: str,
+    stem: str,
+    image: Image.Image,
+    found: Sequence[FoundMask],
+    *,
+    size: int,
+    drawn: bool,
+    drop_vanished: bool = False,
+) -> OpenedPhoto:
+    """Return a photo with its regions, made as small as the model wants them.
+
+    Args:
+        name: the photo as the user named it.
+        stem: of the picture's file name.
+        image: upright RGB.
+        found: masks of the photo.
+        size: longer side in pixels at which pairs are cut; 0 keeps the photo's.
+        drawn: whether a picture is drawn.
+        drop_vanished: leave out regions that have no pixel at that size, with a note, where an error is raised else.
+
+    Raises:
+        DataError: a region has no pixel left at that size.
+    """
+    small = np.array(resize_photo(image, size))
+    shown_size = _shown_size(*image.size)
+    regions, vanished = [], 0
+    for number, one in enumerate(found, start=1):
+        mask = resize_labels(one.mask, size)
+        if not mask.any():
+            if not drop_vanished:
+                raise DataError(
+                    f"{name}: region {number} has no pixel left when the photo is resized to {size} pixels; choose a "
+                    f"larger region"
+                )
+            vanished += 1
+            continue
+        left, top, width, height = mask_box(one.mask)
+        regions.append(
+            Region(
+                source=one.source,
+                score=one.score,
+                box=(left, top, left + width, top + height),
+                area_fraction=float(np.count_nonzero(one.mask) / one.mask.size),
+                pair=NewPair(small, mask, f"{name}, region {number}"),
+                shown=_shown_mask(one.mask, shown_size) if drawn else None,
+            )
+        )
+    notes = [f"{name}: {vanished} segments have no pixel at {size} pixels and are left out"] if vanished else []
+    return OpenedPhoto(name, stem, image.size, regions, _shown_photo(image, shown_size) if drawn else None, notes)
+
+
+def _shown_size(width: int, height: int) -> tuple[int, int]:
+    longer = max(width, height)
+    return content_size(width, height, min(max(longer, SHOWN_SIDES[0]), SHOWN_SIDES[1]))
+
+
+def _shown_photo(image: Image.Image, size: tuple[int, int]) -> Photo:
+    if size == image.size:
+        return np.array(image)
+    shrinks = size[0] < image.width
+    pixels = np.asarray(image)
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), dtype=np.uint8)
+
+
+def _shown_mask(mask: Mask, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if size == mask.shape[::-1]:
+        return mask.copy()
+    grown = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(grown >= 128)
