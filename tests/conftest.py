@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from PIL import Image
 
 from datasets.preprocess import PreprocessOptions, preprocess
 from utils.errors import ReportedError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Tests of bad input: under --record, the message of each is kept.
 MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted*.py", "test_doctor*.py", "test_*problems*.py")
@@ -154,3 +159,50 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("RVERNET_DATA is not set: no real data to test on")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_sam_network() -> "nn.Module":
+    """A Sam of ``segment_anything.modeling`` with 3 blocks for 128 pixels, its weights random; do not change it.
+
+    Weights are scaled so that masks differ by prompt, have clear borders, and leave neither nothing nor all.
+    """
+    import torch  # here, since the tests of preprocessing need no torch
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        network = Sam(
+            ImageEncoderViT(
+                img_size=128, patch_size=16, embed_dim=32, depth=3, num_heads=2, mlp_ratio=2, out_chans=32,
+                norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=3,
+                global_attn_indexes=(2,),
+            ),
+            PromptEncoder(32, (8, 8), (128, 128), mask_in_chans=8),
+            MaskDecoder(
+                transformer_dim=32, transformer=TwoWayTransformer(2, 32, 8, 64), iou_head_depth=3,
+                iou_head_hidden_dim=32,
+            ),
+        ).eval()  # fmt: skip
+        for name, weight in network.image_encoder.named_parameters():
+            if "pos" in name:  # zero to begin with
+                weight.normal_(0, 0.2 if "rel_pos" in name else 0.1)
+        for name, weight in network.mask_decoder.transformer.named_parameters():
+            if name.endswith("_proj.weight"):
+                weight.mul_(4)
+        for layers in network.mask_decoder.output_hypernetworks_mlps:
+            layers.layers[-1].weight.mul_(3000)
+            layers.layers[-1].bias.mul_(3000)
+        network.mask_decoder.iou_prediction_head.layers[-1].bias.fill_(0.92)
+    made: nn.Module = network
+    return made
+
+
+@pytest.fixture(scope="session")
+def small_sam(small_sam_network: "nn.Module", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small SAM, for ``segmenter.checkpoint``; its size is none of the published ones."""
+    import torch
+
+    path: Path = tmp_path_factory.mktemp("sam") / "small_sam.pth"
+    torch.save(small_sam_network.state_dict(), path)
+    return path
