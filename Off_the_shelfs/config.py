@@ -14,8 +14,8 @@ class BackboneConfig:
     Attributes:
         name: timm model name, weight tag included (``vit_base_patch16_224.augreg_in1k``).
         pretrained: load the weights of the name's tag from the hub.
-        weights: a local file (.safetensors, or a .pth state dict) or one of our run directories; overrides
-            ``pretrained``.
+        weights: a local file (.safetensors, or a .pth state dict), one of our run directories or exported folders, or
+            a folder that timm loads (``config.json``, ``model.safetensors``); overrides ``pretrained``.
         allow_mismatch: accept missing and unexpected weights instead of refusing them.
         frozen: keep the module as loaded: no gradient, eval mode, statistics included.
         features: ``pooled`` pre-classifier features, or the ImageNet ``logits`` that the released code used.

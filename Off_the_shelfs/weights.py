@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from utils.batch import ViewName
 from utils.errors import ConfigError, problem_list
+from utils.json_file import read_json_object
 from utils.yaml_file import load_yaml
 
 RUN_WEIGHTS = "model.safetensors"
 RUN_CONFIG = "config.yaml"
+EXPORT_CONFIG = "export.json"
+TIMM_CONFIG = "config.json"
 HUB_TIMEOUT_S = 5.0
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -30,7 +33,7 @@ _PREFIXES = ("_orig_mod.", "module.")
 class Weights:
     """Tensors of one backbone by key, on the CPU, and where they came from.
 
-    ``trained_as`` is the timm name of the module in the run directory that they were taken from, if they were.
+    ``trained_as`` is the timm name of the model in the folder that they were taken from, if they were.
     """
 
     tensors: dict[str, Tensor]
@@ -45,10 +48,10 @@ class Weights:
 
 
 def read_weights(location: str, role: ViewName) -> Weights:
-    """Read a .safetensors file, a .pth state dict, or the module for ``role`` of one of our run directories.
+    """Read a .safetensors file, a .pth state dict, a folder of timm's, or the module for ``role`` of a run of ours.
 
-    Nothing in a file is executed. Wrappers of training checkpoints (``state_dict``, ``model``, averaged weights
-    first) and the prefixes of wrapped modules (``module.``) are taken off.
+    A run's exported folder serves as well as its own. Nothing in a file is executed. Wrappers of training checkpoints
+    (``state_dict``, ``model``, averaged weights first) and the prefixes of wrapped modules (``module.``) are taken off.
 
     Raises:
         ConfigError: no such path, not a state dict, a damaged file, a pickle that holds code, a run directory
@@ -56,7 +59,8 @@ def read_weights(location: str, role: ViewName) -> Weights:
     """
     path = Path(location).expanduser()
     if path.is_dir():
-        return _read_run(path, role)
+        of_timm = (path / TIMM_CONFIG).is_file() and not (path / RUN_CONFIG).is_file()
+        return _read_timm_folder(path) if of_timm else _read_run(path, role)
     if not path.is_file():
         raise ConfigError(
             f"weights '{location}' do not exist; give a .safetensors file, a .pth state dict or a run directory"
@@ -137,9 +141,21 @@ def published_file(name: str, hub_id: str | None) -> Path | None:
     )
 
 
+def _read_timm_folder(directory: Path) -> Weights:
+    """Read the weights of a folder that timm's ``local-dir:`` takes: ``config.json`` and ``model.safetensors``."""
+    architecture = read_json_object(directory / TIMM_CONFIG, "configuration", ConfigError).get("architecture")
+    file = directory / RUN_WEIGHTS
+    if not isinstance(architecture, str) or not file.is_file():
+        lacks = f"{TIMM_CONFIG} names no architecture" if file.is_file() else f"{RUN_WEIGHTS} not found in it"
+        raise ConfigError(f"weights '{directory}' are no folder of a timm model: {lacks}; name the file of the weights")
+    return Weights(_state_dict(_read_file(file), file), str(directory), trained_as=architecture)
+
+
 def _read_run(directory: Path, role: ViewName) -> Weights:
-    """Take the module for a role out of a run directory."""
+    """Take the module for a role out of a run directory, or of the folder to which a run was exported."""
     file, record = directory / RUN_WEIGHTS, directory / RUN_CONFIG
+    if not record.is_file() and (directory / EXPORT_CONFIG).is_file():
+        record = directory / EXPORT_CONFIG
     absent = [path.name for path in (file, record) if not path.is_file()]
     if absent:
         raise ConfigError(
@@ -169,7 +185,8 @@ def _read_run(directory: Path, role: ViewName) -> Weights:
 def _run_settings(record: Path) -> dict[str, Any]:
     """Return the model section of a run's configuration, and its view where it has one."""
     try:
-        settings = load_yaml(record)
+        of_export = record.name == EXPORT_CONFIG
+        settings = read_json_object(record, "description", ConfigError) if of_export else load_yaml(record)
         model = settings["model"]
         modules = [value for key, value in model.items() if key.endswith("backbone")]
         if not modules or not all(isinstance(module, dict) for module in modules):
