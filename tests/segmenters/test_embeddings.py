@@ -86,7 +86,8 @@ def test_each_fact_and_each_pixel_has_an_embedding_of_its_own(tmp_path: Path) ->
     encode = Encoder()
     turned = plain(1).reshape(6, 4, 3)  # the same bytes
     all_facts: list[dict[str, str | int]] = [{"checkpoint": "a", "size": 8}, {"checkpoint": "b", "size": 8}]
-    for facts in [*all_facts, {"checkpoint": "a", "size": 9}]:
+    all_facts.append({"checkpoint": "a", "size": 9})
+    for facts in all_facts:
         for photo in (plain(1), plain(2), turned):
             Embeddings(encode, facts, tmp_path).of(photo)
             Embeddings(encode, facts, tmp_path).of(photo)
