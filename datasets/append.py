@@ -11,21 +11,23 @@ from datasets.journal import JOURNAL_FILE
 from datasets.links import LinkGuard
 from datasets.locks import LOCK_FILE, PATIENCE, lock_folder
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
-from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, TreeRecord, partial_folder
+from datasets.mask_table import MaskRow, read_masks
+from datasets.tree import CONTACT_SHEET_FILE, MASKS_FILE, RECORD_FILE, TreeRecord, partial_folder
 from utils.errors import DataError, problem_list
 
 READY_FILE = ".ready"
 # In the order in which they replace the tree's own: readers go by the manifest, so it comes last.
-METADATA_FILES = (CONTACT_SHEET_FILE, RECORD_FILE, CLASSES_FILE, MANIFEST_FILE)
+METADATA_FILES = (CONTACT_SHEET_FILE, RECORD_FILE, MASKS_FILE, CLASSES_FILE, MANIFEST_FILE)
 
 
 @dataclass(frozen=True)
 class BaseTree:
-    """A complete tree: its record, classes and manifest."""
+    """A complete tree: its record, classes, manifest, and the scores of those masks that a segmenter drew."""
 
     record: TreeRecord
     classes: ClassMap
     rows: list[ManifestRow]
+    masks: list[MaskRow]
 
 
 def read_base(root: Path) -> BaseTree:
@@ -44,7 +46,10 @@ def read_base(root: Path) -> BaseTree:
     if problems := LinkGuard(root).tree_problems():
         raise DataError(problem_list(f"--append to {root}", problems))
     return BaseTree(
-        TreeRecord.load(root / RECORD_FILE), ClassMap.load(root / CLASSES_FILE), read_manifest(root / MANIFEST_FILE)
+        TreeRecord.load(root / RECORD_FILE),
+        ClassMap.load(root / CLASSES_FILE),
+        read_manifest(root / MANIFEST_FILE),
+        read_masks(root / MASKS_FILE) if (root / MASKS_FILE).is_file() else [],
     )
 
 

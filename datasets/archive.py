@@ -53,6 +53,11 @@ class ArchivePhoto:
     mask: str
     group: str
 
+    def stamp(self, root: Path) -> list[int | str]:
+        """Return what changes with the photo's files in an archive at ``root``."""
+        stats = [(root / path).stat() for path in (self.photo, self.mask)]
+        return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
+
 
 @dataclass(frozen=True)
 class Archive:

@@ -1,6 +1,7 @@
 """``category_id.txt``: which label id of the masks means which class."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.classes import folder_name
@@ -38,7 +39,7 @@ def read_class_file(path: Path, problems: list[str], notes: list[str]) -> dict[i
         notes.append(f"id 0 ({shown(background)}) is taken as the background of the masks and makes no class")
     if not found and not problems:
         problems.append(f"{path} names no class; add lines such as '1 candy' (id 0 is the background)")
-    _check_names(path, found, problems)
+    check_class_names(path, found.values(), problems)
     return dict(sorted(found.items()))
 
 
@@ -72,9 +73,10 @@ def _lines(path: Path, problems: list[str]) -> list[str]:
     return []
 
 
-def _check_names(path: Path, found: dict[int, str], problems: list[str]) -> None:
+def check_class_names(path: Path, names: Iterable[str], problems: list[str]) -> None:
+    """Add names that cannot be folders, or would share one, to the problems of a file."""
     seen: dict[str, str] = {}
-    for name in found.values():
+    for name in names:
         folder = folder_name(name)
         if problem := name_problem(folder):
             problems.append(f"{path}: class {shown(name)} cannot be a folder's name, since it {problem}; rename it")

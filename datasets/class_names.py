@@ -67,6 +67,11 @@ def build_class_map(
     return ClassMap.from_names(merged, chosen, _supercategories(merged, base, say))
 
 
+def new_classes(names: Sequence[str], present: Sequence[str]) -> list[str]:
+    """Return a line for each class that a tree does not have yet, with those of its classes that are spelt alike."""
+    return [f"'{name}' is a new class of the tree{nearest(name, present)}" for name in names if name not in present]
+
+
 def _supercategories(names: Sequence[str], base: ClassMap | None, say: Callable[[str], None]) -> dict[str, str]:
     known = known_supercategories() | (base.supercategories if base else {})
     covered = [name for name in names if name in known]

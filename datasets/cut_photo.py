@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.archive import MASK_FOLDER, PHOTO_FOLDER, ArchivePhoto
 from datasets.class_file import BACKGROUND_ID, CLASS_FILE, describe_ids
@@ -21,6 +22,7 @@ from datasets.decode import (
     decode_labels,
 )
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
+from datasets.source_photo import SourcePhoto
 from datasets.tree import Layout
 from utils.errors import DataError
 
@@ -52,11 +54,23 @@ class CutOptions:
 
 @dataclass(frozen=True)
 class CutPair:
-    """One class of a photo: its name, roi pixels and box in stored pixels."""
+    """One class of a photo.
+
+    Attributes:
+        class_name: name of the class.
+        area: roi pixels, stored.
+        box: of the roi, in stored pixels.
+        prompts: objects that a segmenter was asked for; 0 where the mask is annotation.
+        score: the lowest of their scores.
+        photo_area: pixels of their masks in the photo itself.
+    """
 
     class_name: str
     area: int
     box: tuple[int, int, int, int]
+    prompts: int = 0
+    score: float | None = None
+    photo_area: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,13 @@ class CutRecord:
         split: split of the photo.
         stem: stem of the photo.
         photo_sha256: of the photo's file.
-        mask_sha256: of the mask's file.
+        mask_sha256: of the mask's file, or of the prompts and the segmenter's settings.
         size: upright (width, height) of the photo in pixels.
         content_size: (width, height) of the stored pictures in pixels.
         pairs: classes that make a pair.
         under_min_area: classes left out because they cover too little.
         vanished: classes of which resizing left no pixel.
+        no_mask: classes of which the segmenter found nothing, or the whole photo.
         damaged_exif: whether the photo's EXIF block could not be read, so that it was taken as upright.
         file_bytes: lengths of the files that were written, in the order of ``written_paths``.
     """
@@ -86,6 +101,7 @@ class CutRecord:
     pairs: list[CutPair] = field(default_factory=list)
     under_min_area: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
+    no_mask: list[str] = field(default_factory=list)
     damaged_exif: bool = False
     file_bytes: list[int] = field(default_factory=list)
 
@@ -195,15 +211,24 @@ def _label_ids(labels: Labels, label_ids: dict[int, str], name: str, problems: l
     return found
 
 
-def start_record(photo: ArchivePhoto, opened: OpenedPhoto[Seen], labels: Labels) -> CutRecord:
-    """Return the record of a photo without any pair; ``labels`` are the label ids at the size of the cut-outs."""
+class _Opened(Protocol):
+    @property
+    def photo(self) -> DecodedPhoto | PhotoHeader: ...
+    @property
+    def photo_sha256(self) -> str: ...
+    @property
+    def mask_sha256(self) -> str: ...
+
+
+def start_record(photo: SourcePhoto, opened: _Opened, pixels: NDArray[Any]) -> CutRecord:
+    """Return the record of a photo without any pair; ``pixels`` are H×W or H×W×3 at the size of the cut-outs."""
     return CutRecord(
         photo.split,
         photo.stem,
         opened.photo_sha256,
         opened.mask_sha256,
         opened.photo.size,
-        (labels.shape[1], labels.shape[0]),
+        (pixels.shape[1], pixels.shape[0]),
         damaged_exif=opened.photo.damaged_exif,
     )
 
@@ -221,10 +246,25 @@ def class_masks(
     """
     for label, name in names.items():
         mask = labels == label
-        area = int(np.count_nonzero(mask))
-        if area == 0:
-            record.vanished.append(name)
-        elif area < min_area * mask.size:
-            record.under_min_area.append(name)
-        else:
+        area = pair_area(record, name, mask, min_area)
+        if area is not None:
             yield name, mask, area
+
+
+def pair_area(record: CutRecord, name: str, mask: Mask, min_area: float) -> int | None:
+    """Return the pixels of a class that makes a pair; None for another, which is noted in the record.
+
+    Args:
+        record: of the photo.
+        name: of the class.
+        mask: H×W at the size of the cut-outs.
+        min_area: smallest part of the photo that a class may cover.
+    """
+    area = int(np.count_nonzero(mask))
+    if area == 0:
+        record.vanished.append(name)
+    elif area < min_area * mask.size:
+        record.under_min_area.append(name)
+    else:
+        return area
+    return None

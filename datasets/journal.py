@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from datasets.archive import ArchivePhoto
 from datasets.classes import folder_name
 from datasets.cut_photo import CutOptions, CutPair, CutRecord, written_paths
 from datasets.shards import Shard
+from datasets.source_photo import SourcePhoto
 from utils.errors import DataError
 from utils.files import write_text
 from utils.names import name_problem, shown
@@ -72,23 +72,23 @@ class Journal:
         self.shard, self._group = shard, shard or merges
         self._header: Header = json.loads(json.dumps(header))
         self._given: Header = json.loads(json.dumps(given))
-        self._stamps: dict[tuple[str, str], list[int]] = {}
+        self._stamps: dict[tuple[str, str], list[int | str]] = {}
         self._file: IO[str] | None = None
         self._read_all()
 
-    def keep(self, root: Path, photos: Sequence[ArchivePhoto], options: CutOptions) -> None:
-        """Forget records of other photos, and those whose photo, mask or files changed; open the journal for more.
+    def keep(self, root: Path, photos: Sequence[SourcePhoto], options: CutOptions) -> None:
+        """Forget records of other photos, and those whose photo, mask, prompts or cut-outs changed; open the journal.
 
         Args:
-            root: folder of the archive.
-            photos: of the archive or the shard.
+            root: folder of the photos.
+            photos: of the source or the shard.
             options: what decides the bytes.
         """
         found, self.records = self.records, {}
         for photo in photos:
             key = (photo.split, photo.stem)
             record = found.get(key)
-            if record and self._stamps[key] == _stamp(root, photo) and self._is_whole(record, options):
+            if record and self._stamps[key] == photo.stamp(root) and self._is_whole(record, options):
                 self.records[key] = record
         header = self._header
         if self.shard is not None:
@@ -97,10 +97,10 @@ class Journal:
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = self._path.open("a", encoding="utf-8")
 
-    def add(self, root: Path, photo: ArchivePhoto, record: CutRecord) -> None:
+    def add(self, root: Path, photo: SourcePhoto, record: CutRecord) -> None:
         """Note a photo whose files are written."""
         key = (photo.split, photo.stem)
-        self.records[key], self._stamps[key] = record, _stamp(root, photo)
+        self.records[key], self._stamps[key] = record, photo.stamp(root)
         self._append(self._line(key))
 
     def finish(self) -> None:
@@ -198,8 +198,3 @@ def _record(fields: dict[str, Any]) -> CutRecord:
     pairs = [CutPair(**{**pair, "box": tuple(pair["box"])}) for pair in fields["pairs"]]
     sizes = {name: tuple(fields[name]) for name in ("size", "content_size")}
     return CutRecord(**{**fields, **sizes, "pairs": pairs})
-
-
-def _stamp(root: Path, photo: ArchivePhoto) -> list[int]:
-    stats = [(root / path).stat() for path in (photo.photo, photo.mask)]
-    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]

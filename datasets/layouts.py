@@ -5,21 +5,28 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.archive import LIST_FOLDER, Archive
+from datasets.archive import LIST_FOLDER
 from datasets.class_file import BACKGROUND_ID, CLASS_FILE
 from datasets.classes import CLASSES_FILE, ClassMap
 from datasets.contact_sheet import views_of_archive, views_of_pairs, write_contact_sheet
 from datasets.manifest import MANIFEST_FILE, ManifestRow, write_manifest
-from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, TreeRecord
+from datasets.mask_source import Source
+from datasets.mask_table import MaskRow, write_masks
+from datasets.tree import CONTACT_SHEET_FILE, MASKS_FILE, RECORD_FILE, TreeRecord
 from utils.files import write_text
 
 GROUPS_FILE = "groups.csv"
 
 
 def write_pairs_files(
-    folder: Path, root: Path, rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord
+    folder: Path,
+    root: Path,
+    rows: Sequence[ManifestRow],
+    classes: ClassMap,
+    record: TreeRecord,
+    masks: Sequence[MaskRow] = (),
 ) -> None:
-    """Write contact sheet, record, classes and manifest of a tree of pairs.
+    """Write contact sheet, record, classes, scores of masks, if any, and manifest of a tree of pairs.
 
     Args:
         folder: the unfinished tree.
@@ -27,15 +34,18 @@ def write_pairs_files(
         rows: all pairs.
         classes: all classes.
         record: how the tree was made.
+        masks: of the pairs that a segmenter masked.
     """
     write_contact_sheet(folder / CONTACT_SHEET_FILE, rows, views_of_pairs(classes, (folder, root), record.format))
     record.save(folder / RECORD_FILE)
+    if masks:
+        write_masks(folder / MASKS_FILE, masks, classes.names)
     classes.save(folder / CLASSES_FILE)
     write_manifest(folder / MANIFEST_FILE, rows, classes.names)
 
 
 def write_archive_files(
-    folder: Path, archive: Archive, rows: Sequence[ManifestRow], record: TreeRecord, *, groups: bool
+    folder: Path, archive: Source, rows: Sequence[ManifestRow], record: TreeRecord, *, groups: bool
 ) -> None:
     """Write contact sheet, record, class file, lists and, where there are any, groups of an archive made smaller.
 

@@ -13,6 +13,7 @@ from utils.files import write_text
 from utils.names import all_safe, name_problem, path_problem, shown
 
 MANIFEST_FILE = "manifest.csv"
+ANNOTATION = "annotation"
 # fmt: off
 COLUMNS = (
     "split", "class", "stem", "group", "photo", "width", "height", "content_width", "content_height",
@@ -41,7 +42,7 @@ class ManifestRow:
         box_width: width of that box.
         box_height: height of that box.
         photo_sha256: of the photo's file.
-        mask_sha256: of the mask's file.
+        mask_sha256: of the mask's file, or of the prompts and the segmenter's settings.
         mask_source: ``annotation``, or the tool that drew the mask.
     """
 
@@ -61,7 +62,7 @@ class ManifestRow:
     box_height: int
     photo_sha256: str
     mask_sha256: str
-    mask_source: str = "annotation"
+    mask_source: str = ANNOTATION
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -9,30 +9,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.archive import ArchivePhoto
-from datasets.cut_photo import (
-    CutOptions,
-    CutPair,
-    CutRecord,
-    class_masks,
-    open_photo,
-    start_record,
-    written_paths,
-)
-from datasets.cutouts import Mask, Photo, cut, encode, mask_box, resize_labels, resize_photo
-from datasets.decode import Labels, decode_photo
+from datasets.cut_photo import CutOptions, CutPair, CutRecord, pair_area, start_record, written_paths
+from datasets.cutouts import Mask, Photo, cut, encode, mask_box, resize_photo
 from datasets.links import LinkGuard
+from datasets.mask_source import LabelledPhoto, MaskSource
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
+from datasets.source_photo import SourcePhoto
 from utils.errors import DataError
 
 
 class PhotoCutter:
-    """Cuts photos of one archive into one tree.
+    """Cuts photos of one source into one tree.
 
     Args:
-        source: folder of the archive.
+        source: folder of the photos.
         target: folder of the tree.
-        label_ids: class name by label id.
+        masks: gives the photos with their masks.
         options: what decides the bytes.
         limit: the largest picture that is decoded.
     """
@@ -41,29 +33,35 @@ class PhotoCutter:
         self,
         source: Path,
         target: Path,
-        label_ids: dict[int, str],
+        masks: MaskSource,
         options: CutOptions,
         limit: PixelLimit = PREPROCESSING_LIMIT,
     ) -> None:
-        self.source, self.target, self.label_ids, self.options = source, target, label_ids, options
+        self.source, self.target, self.masks, self.options = source, target, masks, options
         self.limit, self._guard = limit, LinkGuard(target)
         self._made: set[str] = set()
+        masks.start()
 
-    def __call__(self, photo: ArchivePhoto) -> CutRecord | list[str]:
-        """Write the files of one photo, or return what is wrong with those of the archive."""
-        orientation = self.options.mask_orientation
-        opened = open_photo(self.source, photo, self.label_ids, orientation, decode_photo, limit=self.limit)
+    def __call__(self, photo: SourcePhoto) -> CutRecord | list[str]:
+        """Write the files of one photo, or return what is wrong with those of the source."""
+        opened = self.masks.open(self.source, photo, self.limit)
         if isinstance(opened, list):
             return opened
         image = np.asarray(resize_photo(opened.photo.image, self.options.size))
-        labels = resize_labels(opened.labels, self.options.size)
-        record = start_record(photo, opened, labels)
-        names = {label: self.label_ids[label] for label in opened.ids}
+        record = start_record(photo, opened, image)
+        record.no_mask.extend(opened.no_mask)
         masks: list[Mask] = []
-        for name, mask, area in class_masks(record, labels, names, self.options.min_area):
-            record.pairs.append(CutPair(name, area, mask_box(mask)))
-            masks.append(mask)
-        pictures = self._cut_outs(image, masks) if self.options.layout == "pairs" else self._whole(image, labels)
+        for one in opened.masks(self.options.size):
+            area = pair_area(record, one.name, one.mask, self.options.min_area)
+            if area is not None:
+                box = mask_box(one.mask)
+                record.pairs.append(CutPair(one.name, area, box, one.prompts, one.score, one.photo_area))
+                masks.append(one.mask)
+        if self.options.layout == "pairs":
+            pictures = self._cut_outs(image, masks)
+        else:
+            assert isinstance(opened, LabelledPhoto), "an archive is made of an archive"
+            pictures = self._whole(image, opened)
         for path, data in zip(written_paths(record, self.options), pictures, strict=True):
             record.file_bytes.append(self._write(path, data))
         return record
@@ -73,9 +71,10 @@ class PhotoCutter:
             for view in cut(image, mask):
                 yield encode(view, self.options.format, self.options.quality)
 
-    def _whole(self, image: Photo, labels: Labels) -> Iterator[bytes]:
+    def _whole(self, image: Photo, opened: LabelledPhoto) -> Iterator[bytes]:
         yield encode(image, self.options.format, self.options.quality)
-        mask = Image.fromarray(labels.astype(np.uint8 if max(self.label_ids) < 256 else np.uint16))
+        labels = opened.labels(self.options.size)
+        mask = Image.fromarray(labels.astype(np.uint8 if max(opened.label_ids) < 256 else np.uint16))
         buffer = io.BytesIO()
         mask.save(buffer, "PNG")
         yield buffer.getvalue()
@@ -106,15 +105,13 @@ def _no_link(path: str, flags: int) -> int:
 _cutter: PhotoCutter | None = None
 
 
-def start_cutting(
-    source: Path, target: Path, label_ids: dict[int, str], options: CutOptions, limit: PixelLimit
-) -> None:
+def start_cutting(source: Path, target: Path, masks: MaskSource, options: CutOptions, limit: PixelLimit) -> None:
     """Prepare this process for ``cut_one``."""
     global _cutter  # noqa: PLW0603  # a worker process serves one run; its tasks stay small this way
-    _cutter = PhotoCutter(source, target, label_ids, options, limit)
+    _cutter = PhotoCutter(source, target, masks, options, limit)
 
 
-def cut_one(photo: ArchivePhoto) -> CutRecord | list[str]:
+def cut_one(photo: SourcePhoto) -> CutRecord | list[str]:
     """Cut one photo with the process's cutter."""
     assert _cutter is not None, "start_cutting comes first"
     return _cutter(photo)

@@ -1,4 +1,4 @@
-"""An archive in, a tree of pairs or a smaller archive out: whole, or unfinished beside its place, to be continued."""
+"""Photos with masks or prompts in, a tree or a smaller archive out: whole, or unfinished beside it, to be continued."""
 
 import errno
 import os
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.append import BaseTree, check_additions, commit, finish_append, mark_ready, read_base
-from datasets.archive import Archive, read_archive
-from datasets.class_names import build_class_map, default_ambiguous
+from datasets.archive import read_archive
+from datasets.class_names import build_class_map, default_ambiguous, new_classes
 from datasets.classes import ClassMap
 from datasets.cut_archive import (
     count_records,
@@ -18,6 +18,7 @@ from datasets.cut_archive import (
     file_hashes,
     fingerprint,
     manifest_rows,
+    mask_rows,
     open_journal,
     record_hashes,
 )
@@ -28,6 +29,8 @@ from datasets.journal import JOURNAL_FILE, Journal, shard_journals, sweep
 from datasets.layouts import GROUPS_FILE, write_archive_files, write_pairs_files
 from datasets.locks import LOCK_FILE, lock_unfinished
 from datasets.manifest import ManifestRow
+from datasets.mask_source import Source, of_archive
+from datasets.mask_table import MaskRow
 from datasets.preprocess_options import PreprocessOptions
 from datasets.shards import Shard
 from datasets.summary import summarise
@@ -61,15 +64,15 @@ def preprocess(options: PreprocessOptions, say: Say = print) -> None:
     """
     root, shard = options.target, options.shard
     with StopSignals() as stop, _full_disk_explained(root):
-        archive = read_archive(options.source, options.groups)
+        source = _read_source(options)
         if shard is not None:
             say(f"shard {shard}, by {shard.source} (--shard 1/1 would take all photos)")
-        for note in archive.notes if shard is None or shard.number == 1 else ():
+        for note in source.notes if shard is None or shard.number == 1 else ():
             say(f"note: {note}")
         if finish_append(root):
             say(f"note: an earlier --append to {root} was stopped while it moved its files; it is complete now")
         base = read_base(root) if options.append else None
-        run = _Run(root, archive, base, _cut_options(options, base), options, stop, say)
+        run = _Run(root, source, base, _cut_options(options, base), options, stop, say)
         if run.is_done():
             return
         classes = run.classes()
@@ -77,6 +80,14 @@ def preprocess(options: PreprocessOptions, say: Say = print) -> None:
         if lock is not None:
             with lock:
                 run.make_tree(classes, lock)
+
+
+def _read_source(options: PreprocessOptions) -> Source:
+    if options.prompting is None:
+        return of_archive(read_archive(options.source, options.groups), options.mask_orientation)
+    from datasets.prompted.source import read_prompted  # loads OpenCV, and for SAM torch, which take seconds
+
+    return read_prompted(options)
 
 
 @contextmanager
@@ -119,7 +130,7 @@ def _cut_options(options: PreprocessOptions, base: BaseTree | None) -> CutOption
 @dataclass(frozen=True)
 class _Run:
     root: Path
-    archive: Archive
+    source: Source
     base: BaseTree | None
     cutting: CutOptions
     options: PreprocessOptions
@@ -140,7 +151,7 @@ class _Run:
         same_files = replace(record, archives=[]) == self._record([])
         candidates = [other for other in record.archives if same_files and other.same_options(entry)]
         if candidates:
-            entry = replace(entry, sha256=fingerprint(self.archive, file_hashes(self.archive)))
+            entry = replace(entry, sha256=fingerprint(self.source, file_hashes(self.source)))
         if any(other.sha256 == entry.sha256 for other in candidates):
             self.say(f"{self.root} is complete: it holds this archive with these options; nothing to do")
             return True
@@ -156,6 +167,7 @@ class _Run:
         """Return the record of this archive as far as it is known before any photo is read."""
         options = self.options
         ambiguous = default_ambiguous() if options.ambiguous is None else options.ambiguous
+        prompting, header = options.prompting, self.source.masks.header
         return ArchiveRecord(
             src=options.source.as_posix(),
             sha256="",
@@ -163,14 +175,20 @@ class _Run:
             min_area=options.min_area,
             mask_orientation=options.mask_orientation,
             ambiguous=[] if self.cutting.layout == "archive" else list(ambiguous),
+            prompts=prompting.file.as_posix() if prompting and prompting.file else None,
+            segmenter=header.get("segmenter"),
+            derived=header.get("derived"),
         )
 
     def classes(self) -> ClassMap:
         """Return the tree's classes; a ``ConfigError`` where an ambiguous one is not among them."""
-        names = self.archive.class_names
+        names = self.source.class_names
         if self.cutting.layout == "archive":
             return ClassMap.from_names(names)
         say = self.say if self.options.shard is None or self.options.shard.number == 1 else (lambda _: None)
+        if self.base and self.options.prompting:
+            for line in new_classes(names, self.base.classes.names):
+                say(f"note: {line}")
         return build_class_map(names, self.base.classes if self.base else None, self.options.ambiguous, say)
 
     def cut_shard(self, shard: Shard) -> FileLock | None:
@@ -184,16 +202,16 @@ class _Run:
     def make_tree(self, classes: ClassMap, lock: FileLock) -> None:
         """Cut every photo that is missing, write the tree's own files and put all in place."""
         folder = partial_folder(self.root)
-        entry, rows = self._cut_all(folder)
+        entry, rows, masks = self._cut_all(folder)
         record = self._record([*(self.base.record.archives if self.base else []), entry])
         if self.base is not None:
             check_additions(self.base, rows, sorted(entry.photos))
-            rows = [*self.base.rows, *rows]
+            rows, masks = [*self.base.rows, *rows], [*self.base.masks, *masks]
         groups = self.options.groups is not None
         if record.layout == "archive":
-            write_archive_files(folder, self.archive, rows, record, groups=groups)
+            write_archive_files(folder, self.source, rows, record, groups=groups)
         else:
-            write_pairs_files(folder, self.root, rows, classes, record)
+            write_pairs_files(folder, self.root, rows, classes, record, masks)
         self._put_in_place(folder, lock)
         for line in summarise(rows, classes, record):
             self.say(line)
@@ -207,31 +225,34 @@ class _Run:
         quality = None if cutting.format in LOSSLESS_FORMATS else cutting.quality
         return TreeRecord(cutting.size, cutting.format, quality, archives, cutting.layout)
 
-    def _cut_all(self, folder: Path) -> tuple[ArchiveRecord, list[ManifestRow]]:
+    def _cut_all(self, folder: Path) -> tuple[ArchiveRecord, list[ManifestRow], list[MaskRow]]:
         records = self._cut(self._open_journal(merges=self.options.shard))
-        rows = manifest_rows(self.archive, records)
+        rows = manifest_rows(self.source, records, self.source.masks.name)
         if not rows:
             shutil.rmtree(folder)
             raise DataError(
-                f"archive {self.archive.root} gives no pair: its masks hold only background, or every class covers "
+                f"{self.source.title} gives no pair: its masks hold only background, or every class covers "
                 f"less than --min_area {self.options.min_area}"
             )
         paths = [path for record in records for path in written_paths(record, self.cutting)]
         journals = [path.name for path in shard_journals(folder).values()]
         sweep(folder, [*paths, *journals, JOURNAL_FILE, LOCK_FILE])
-        sha256 = fingerprint(self.archive, record_hashes(records))
-        return replace(self.entry(), sha256=sha256, **count_records(self.archive, records)), rows
+        sha256 = fingerprint(self.source, record_hashes(records))
+        entry = replace(self.entry(), sha256=sha256, **count_records(self.source, records))
+        return entry, rows, mask_rows(records, self.source.masks.name)
 
     def _open_journal(self, shard: Shard | None = None, merges: Shard | None = None) -> Journal:
         entry, append = self.entry(), self.options.append
         given = {"--src text": entry.src, "groups": entry.groups, "ambiguous": entry.ambiguous}
+        if self.options.prompting is not None:
+            given |= {"prompts": entry.prompts, "list of classes": list(self.source.class_names)}
         folder = partial_folder(self.root)
-        return open_journal(self.archive, folder, self.cutting, append=append, given=given, shard=shard, merges=merges)
+        return open_journal(self.source, folder, self.cutting, append=append, given=given, shard=shard, merges=merges)
 
     def _cut(self, journal: Journal) -> list[CutRecord]:
         shard = self.options.shard
         workers = self.options.workers or (shard.cores if shard else None) or available_cores()
-        return cut_archive(self.archive, journal, self.cutting, workers, self.stop, self.options.pixel_limit)
+        return cut_archive(self.source, journal, self.cutting, workers, self.stop, self.options.pixel_limit)
 
     def _put_in_place(self, folder: Path, lock: FileLock) -> None:
         if hasattr(os, "sync"):

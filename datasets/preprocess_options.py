@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.archive import PHOTO_SUFFIXES, PICTURE_FOLDER
 from datasets.cutouts import FORMATS, LOSSLESS_FORMATS, PictureFormat
@@ -11,6 +12,9 @@ from datasets.picture_size import PixelLimit
 from datasets.shards import Shard
 from datasets.tree import Layout
 from utils.errors import ConfigError
+
+if TYPE_CHECKING:  # its segmenters load OpenCV, which annotation does not need
+    from datasets.prompted.options import PromptingOptions
 
 ARCHIVE_FORMATS = tuple(name for name in FORMATS if f".{name}" in PHOTO_SUFFIXES)
 
@@ -33,6 +37,7 @@ class PreprocessOptions:
         layout: ``pairs`` writes cut-outs, ``archive`` photos and masks of ``size``; None: pairs.
         shard: the part of the photos to cut in this process, or None for all.
         workers: worker processes; None takes every core, or the shard's.
+        prompting: how masks are found from prompts; None takes the archive's.
         max_megapixels: largest picture that is decoded, in million pixels; it changes no byte.
     """
 
@@ -49,6 +54,7 @@ class PreprocessOptions:
     layout: Layout | None = None
     shard: Shard | None = None
     workers: int | None = None
+    prompting: "PromptingOptions | None" = None
     max_megapixels: float = 180.0
 
     def __post_init__(self) -> None:
@@ -68,8 +74,21 @@ class PreprocessOptions:
             raise ConfigError(f"--max_megapixels {self.max_megapixels}: million pixels, more than 0")
         if self.layout == "archive":
             self._check_archive_layout()
+        if self.prompting is not None and self.prompting.file is not None:
+            self._check_prompt_file()
+
+    def _check_prompt_file(self) -> None:
+        if self.groups is not None:
+            raise ConfigError("--groups is for archives; a prompt file has a column 'group' of its own")
+        if self.mask_orientation is not None:
+            raise ConfigError("--mask_orientation is for masks; prompts are always those of the upright photo")
 
     def _check_archive_layout(self) -> None:
+        if self.prompting is not None:
+            raise ConfigError(
+                "--layout archive writes one label map a photo, but prompted masks may overlap; leave it out, or "
+                "leave the prompts out"
+            )
         if self.format is not None and self.format not in ARCHIVE_FORMATS:
             raise ConfigError(
                 f"--format {self.format}: the photos of an archive are {' or '.join(ARCHIVE_FORMATS)}; choose one of "
@@ -91,7 +110,7 @@ class PreprocessOptions:
 
     @property
     def source(self) -> Path:
-        """The archive's folder; a ``ConfigError`` where it was not given."""
+        """The folder of the archive or the photos; a ``ConfigError`` where it was not given."""
         if self.src is None:
             raise ConfigError("--src is missing: the folder of the archive, as in --src ARCHIVE --dst ROOT")
         return self.src

@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.classes import ClassMap
 from datasets.doctor.counts import PhotoOf, shared_groups, shared_photos
-from datasets.doctor.findings import condensed
+from datasets.doctor.findings import condensed, some
 from datasets.manifest import MANIFEST_FILE, ManifestRow
 from datasets.tree import TreeRecord
 
@@ -40,6 +40,9 @@ def _split_lines(split: str, rows: Sequence[ManifestRow], classes: ClassMap, rec
     ):
         if total(name):
             parts.append(f"{total(name)} {words}")
+    without = [key for archive in record.archives for key in archive.no_mask if key.startswith(f"{split}/")]
+    if without:
+        parts.append(f"{len(without)} dropped because the segmenter found no mask ({some(without)})")
     lines = [f"{split}: " + ", ".join(parts)]
     if not rows:
         return lines

@@ -21,7 +21,9 @@ Layout = Literal["pairs", "archive"]
 LAYOUTS: tuple[Layout, ...] = ("pairs", "archive")
 RECORD_FILE = "preprocess.yaml"
 CONTACT_SHEET_FILE = "contact_sheet.png"
+MASKS_FILE = "masks.csv"
 LARGEST_SIZE = 16384
+_OF_PROMPTS = ("prompts", "segmenter", "derived", "no_mask")
 Record = TypeVar("Record", "ArchiveRecord", "TreeRecord")
 
 
@@ -48,6 +50,10 @@ class ArchiveRecord:
         vanished: those of which resizing left no pixel, by split.
         damaged_exif: photos whose EXIF block could not be read, taken as upright.
         versions: of what decided the bytes.
+        prompts: the prompt file as it was given.
+        segmenter: where masks were found from prompts, the settings that decided them.
+        derived: where prompts were derived from annotation, how.
+        no_mask: (split, class, photo) for which the segmenter found no mask that can be used, as "split/class/stem".
     """
 
     src: str
@@ -63,10 +69,14 @@ class ArchiveRecord:
     vanished: dict[str, int] = field(default_factory=dict)
     damaged_exif: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=versions)
+    prompts: str | None = None
+    segmenter: dict[str, Any] | None = None
+    derived: dict[str, Any] | None = None
+    no_mask: list[str] = field(default_factory=list)
 
     def same_options(self, other: "ArchiveRecord") -> bool:
         """Say whether two records are of the same options, whatever the archive."""
-        names = ("min_area", "mask_orientation", "ambiguous")
+        names = ("min_area", "mask_orientation", "ambiguous", "segmenter", "derived")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
@@ -94,8 +104,13 @@ class TreeRecord:
         return self.format in LOSSLESS_FORMATS
 
     def save(self, path: Path) -> None:
-        """Write ``preprocess.yaml``."""
-        write_text(path, yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True))
+        """Write ``preprocess.yaml``; what is of prompts is in it only where there were any."""
+        document = asdict(self)
+        for archive in document["archives"]:
+            for name in _OF_PROMPTS:
+                if not archive[name]:
+                    del archive[name]
+        write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     @classmethod
     def load(cls, path: Path) -> "TreeRecord":
@@ -122,6 +137,10 @@ def _checked(record: Record) -> Record:
         if not allowed(value):
             raise ValueError(f"{field_name} is {shown(str(value))}")
     return record
+
+
+def _are_settings(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(_is_text, value)))
 
 
 def _is_count(value: object) -> bool:
@@ -161,6 +180,10 @@ _KINDS: dict[type, dict[str, Callable[[Any], bool]]] = {
         **dict.fromkeys(("photos", "photos_without_pair", "pairs", "under_min_area", "vanished"), _are_counts),
         "damaged_exif": _are_texts,
         "versions": lambda value: isinstance(value, dict) and all(map(_is_text, [*value, *value.values()])),
+        "prompts": _is_text_or_none,
+        "segmenter": _are_settings,
+        "derived": _are_settings,
+        "no_mask": _are_texts,
     },
 }
 

@@ -15,6 +15,7 @@ from datasets.classes import ClassMap
 from datasets.cut_photo import CutOptions
 from datasets.index import PairIndex
 from datasets.manifest import COLUMNS, read_columns, read_manifest
+from datasets.mask_source import Annotation
 from datasets.photo_cutter import PhotoCutter
 from datasets.preprocess import PreprocessOptions, preprocess
 from datasets.tree import TreeRecord
@@ -182,7 +183,7 @@ def test_nothing_is_written_through_a_planted_link(tmp_path: Path, monkeypatch: 
     archive = read_archive(other)
     (tmp_path / "target/train/roi/rice").mkdir(parents=True)
     (tmp_path / "target/train/roi/rice/new_train1.jpg").symlink_to(outside / "planted.jpg")
-    cutter = PhotoCutter(other, tmp_path / "target", archive.label_ids, CutOptions())
+    cutter = PhotoCutter(other, tmp_path / "target", Annotation(archive.label_ids), CutOptions())
     photo = next(photo for photo in archive.photos if photo.split == "train")
     with pytest.raises(OSError, match="symbolic link"):
         cutter(photo)

@@ -10,7 +10,12 @@ LARGEST_FILE = 16 * 1024 * 1024  # bytes
 
 
 def read_json(
-    path: Path, what: str = "file", error: type[UserError] = DataError, *, largest: int = LARGEST_FILE
+    path: Path,
+    what: str = "file",
+    error: type[UserError] = DataError,
+    *,
+    largest: int = LARGEST_FILE,
+    unique: bool = False,
 ) -> Any:  # noqa: ANN401  # what JSON holds
     """Read a JSON file, whoever wrote it.
 
@@ -19,6 +24,7 @@ def read_json(
         what: what it is to the user, for messages, such as ``record of a run``.
         error: what is raised.
         largest: bytes that are read at most.
+        unique: refuse a key that is given twice, of which JSON takes the last.
 
     Raises:
         UserError: of the kind given, one line, where it is absent, cannot be read, is no UTF-8 text or no JSON, is
@@ -29,7 +35,7 @@ def read_json(
             data = file.read(largest + 1)
         if len(data) > largest:
             raise error(f"the {what} {path} has more than {largest:,} bytes, which is the most that is read")
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique if unique else None)
     except (FileNotFoundError, NotADirectoryError):
         raise error(f"the {what} {path} does not exist") from None
     except OSError as problem:
@@ -41,6 +47,15 @@ def read_json(
     except ValueError as problem:
         reason = " ".join(str(problem).split())[:200]
         raise error(f"the {what} {path} is damaged (no JSON: {reason}); restore it") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:40]!r} is given twice")
+        found[key] = value
+    return found
 
 
 def read_json_object(

@@ -7,6 +7,7 @@ from datasets.cut_archive import fingerprint
 from datasets.doctor.archive_check import ArchiveCheck
 from datasets.doctor.findings import Finding, finding, some
 from datasets.doctor.tree_check import TreeCheck
+from datasets.manifest import ANNOTATION
 from datasets.preprocess_options import PreprocessOptions
 from datasets.tree import RECORD_FILE, ArchiveRecord, TreeRecord
 from utils.errors import DataError
@@ -74,7 +75,9 @@ def _other_archive(
     photos = {(photo.split, photo.stem) for photo in archive.archive.photos}
     complete = photos <= archive.hashes.keys()
     # The groups belong to the fingerprint.
-    comparable = [one for one in record.archives if (one.groups is None) == (options.groups is None)]
+    comparable = [
+        one for one in record.archives if one.segmenter is None and (one.groups is None) == (options.groups is None)
+    ]
     if complete and any(one.sha256 == fingerprint(archive.archive, archive.hashes) for one in comparable):
         return found
     entries = _entries(record, options.src)
@@ -114,7 +117,7 @@ def _changed(archive: ArchiveCheck, tree: TreeCheck) -> list[Finding]:
         if now is None:
             continue
         for what, before, after in zip(("photo", "mask"), (row.photo_sha256, row.mask_sha256), now, strict=True):
-            if before != after:
+            if before != after and (what == "photo" or row.mask_source == ANNOTATION):
                 place = f"{tree.root}, the {what} of {row.split}/{row.stem}"
                 changed[finding("stale-tree", place, "is not the one of which the tree was made", _FIX)] = None
     return list(changed)

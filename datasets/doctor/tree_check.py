@@ -16,11 +16,11 @@ from datasets.doctor.pair_check import StoredPair, check_pair, start_checking
 from datasets.listing import VIEW_FOLDERS, Listing, folder_classes, is_left_aside, list_split
 from datasets.manifest import MANIFEST_FILE, ManifestRow, read_manifest
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
-from datasets.tree import CONTACT_SHEET_FILE, RECORD_FILE, TreeRecord, partial_folder
+from datasets.tree import CONTACT_SHEET_FILE, MASKS_FILE, RECORD_FILE, TreeRecord, partial_folder
 from datasets.workers import StopSignals, map_unordered
 from utils.errors import DataError, nearest
 
-TREE_FILES = (CLASSES_FILE, MANIFEST_FILE, RECORD_FILE, CONTACT_SHEET_FILE)
+TREE_FILES = (CLASSES_FILE, MANIFEST_FILE, RECORD_FILE, CONTACT_SHEET_FILE, MASKS_FILE)
 
 
 class TreeCheck:
