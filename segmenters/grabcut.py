@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenters.everything import by_grid
+from segmenters.plausibility import Edges, score
 from segmenters.prompts import Box, Point, Prompt
 from segmenters.segmenter import Candidate, Mask, Photo
 from utils.errors import DataError
 
 _Trimap = NDArray[np.uint8]
 
-_ROUNDS = 5
+_ROUNDS = 3
 _SURE_ELLIPSE = 0.7  # of a box's sides: objects of a photo mostly fill the middle of their box
 _SURROUNDINGS = 0.5  # of a box's longer side, on each side: what GrabCut learns the background from
-_POINT_RADIUS = 0.02  # of the photo's longer side: what is sure around a point
-_REACHES = (0.08, 0.16, 0.32)  # of the photo's longer side: how far from a point the object probably goes
+_POINT_RADIUS = 0.02  # of a box's window: what is sure around a point
+_POINT_SIDE = 0.625  # of the working side: a point costs four cuts
+_SURE_PART = 0.15  # of a reach: what is sure around a point
+_REACHES = (0.04, 0.08, 0.16, 0.32)  # of the photo's longer side: how far from a point the object probably goes
 _LEAST_SIDE = 3
 
 
@@ -29,9 +32,8 @@ class GrabCut:
     """GrabCut on a picture made small; each answer depends on photo and prompt alone.
 
     A box gives one candidate: what lies in the middle of the box is surely the object, the rest of it probably, and
-    what lies outside of it surely is not. Points without a box give three, which expect a small, a middle and a large
-    object; only what is connected with a point inside is kept. A candidate's score is the mean difference in colour
-    across its border, 0..1.
+    what lies outside of it surely is not. Points without a box give four, which expect objects of rising size; only
+    what is connected with a point inside is kept. Scores are those of ``segmenters.plausibility``.
 
     Attributes:
         working_side: longer side in pixels of the picture that is computed on; a box is cut out with what surrounds it
@@ -51,46 +53,57 @@ class GrabCut:
         return {"name": "grabcut", "working_side": self.working_side, "opencv": cv2.__version__}
 
     def segment(self, photo: Photo, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
-        """Return one candidate for a prompt with a box, three for one of points; see ``Segmenter.segment``."""
+        """Return one candidate for a prompt with a box, four for one of points; see ``Segmenter.segment``."""
         height, width = photo.shape[:2]
         if min(height, width) < _LEAST_SIDE:
             raise DataError(f"a photo of {width}×{height} pixels is too small for GrabCut; it needs {_LEAST_SIDE}×3")
-        return [self._by_box(photo, prompt) if prompt.box else self._by_points(photo, prompt) for prompt in prompts]
+        edges = Edges(photo)
+        return [score(self._masks(photo, prompt), edges) for prompt in prompts]
 
     def everything(self, photo: Photo) -> list[Candidate]:
         """Return what a grid of points finds, best score first."""
         return by_grid(self, photo)
 
-    def _by_box(self, photo: Photo, prompt: Prompt) -> list[Candidate]:
-        assert prompt.box is not None
-        window = _window(prompt.box, photo.shape[1], photo.shape[0])
+    def _masks(self, photo: Photo, prompt: Prompt) -> list[Mask]:
+        if prompt.box is not None:
+            return [self._by_box(photo, prompt, prompt.box)]
+        longer = max(photo.shape[:2])
+        return [self._by_reach(photo, prompt, reach * longer) for reach in _REACHES]
+
+    def _by_box(self, photo: Photo, prompt: Prompt, wanted: Box) -> Mask:
+        window = _window(wanted, photo.shape[1], photo.shape[0])
         part = photo[window[1] : window[3], window[0] : window[2]]
         small, scale = self._small(part)
-        box = tuple((value - window[place % 2]) * scale for place, value in enumerate(prompt.box))
+        box = tuple((value - window[place % 2]) * scale for place, value in enumerate(wanted))
         trimap = _trimap_of_box(box, small.shape[1], small.shape[0])  # type: ignore[arg-type]  # four numbers
         shifted = Prompt(tuple((x - window[0], y - window[1]) for x, y in prompt.points), prompt.labels)
         _mark(trimap, shifted, scale, _POINT_RADIUS * max(small.shape[:2]))
         found = _cut(small, trimap)
         mask = np.zeros(photo.shape[:2], dtype=bool)
         mask[window[1] : window[3], window[0] : window[2]] = _enlarged(found, part)
-        return [Candidate(mask, _contrast(small, found))]
+        return mask
 
-    def _by_points(self, photo: Photo, prompt: Prompt) -> list[Candidate]:
-        small, scale = self._small(photo)
-        side = max(small.shape[:2])
-        candidates = []
-        for reach in _REACHES:
-            trimap = np.full(small.shape[:2], cv2.GC_PR_BGD, dtype=np.uint8)
-            for point in prompt.positive:
-                _disc(trimap, point, scale, reach * side, cv2.GC_PR_FGD)
-            _mark(trimap, prompt, scale, _POINT_RADIUS * side)
-            found = _connected(_cut(small, trimap), [(x * scale, y * scale) for x, y in prompt.positive])
-            candidates.append(Candidate(_enlarged(found, photo), _contrast(small, found)))
-        return candidates
+    def _by_reach(self, photo: Photo, prompt: Prompt, reach: float) -> Mask:
+        """Cut out an object that goes about ``reach`` pixels of the photo beyond its points, at most twice as far."""
+        columns, rows = zip(*prompt.positive, strict=True)
+        around = min(columns) - reach, min(rows) - reach, max(columns) + reach, max(rows) + reach
+        window = _window(around, photo.shape[1], photo.shape[0])
+        part = photo[window[1] : window[3], window[0] : window[2]]
+        small, scale = self._small(part, _POINT_SIDE)
+        shifted = Prompt(tuple((x - window[0], y - window[1]) for x, y in prompt.points), prompt.labels)
+        trimap = np.full(small.shape[:2], cv2.GC_BGD, dtype=np.uint8)
+        for radius, value in ((2 * reach, cv2.GC_PR_BGD), (reach, cv2.GC_PR_FGD)):
+            for point in shifted.positive:
+                _disc(trimap, point, scale, radius * scale, value)
+        _mark(trimap, shifted, scale, _SURE_PART * reach * scale)
+        found = _connected(_cut(small, trimap), [(x * scale, y * scale) for x, y in shifted.positive])
+        mask = np.zeros(photo.shape[:2], dtype=bool)
+        mask[window[1] : window[3], window[0] : window[2]] = _enlarged(found, part)
+        return mask
 
-    def _small(self, photo: Photo) -> tuple[Photo, float]:
+    def _small(self, photo: Photo, part_of_side: float = 1.0) -> tuple[Photo, float]:
         height, width = photo.shape[:2]
-        scale = min(1.0, self.working_side / max(height, width))
+        scale = min(1.0, part_of_side * self.working_side / max(height, width))
         if scale == 1.0:
             return np.ascontiguousarray(photo), 1.0
         size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
@@ -171,15 +184,3 @@ def _enlarged(mask: Mask, photo: Photo) -> Mask:
         return mask
     grown = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(grown >= 0.5)
-
-
-def _contrast(photo: Photo, mask: Mask) -> float:
-    """Return the mean distance of colours across the border of a mask, 0 (or no border) to 1."""
-    pixels = photo.astype(np.float32)
-    differences = []
-    for axis in (0, 1):
-        border = np.diff(mask.astype(np.int8), axis=axis) != 0
-        steps = np.linalg.norm(np.diff(pixels, axis=axis), axis=2)
-        differences.append(steps[border])
-    found = np.concatenate(differences)
-    return float(found.mean() / (255 * math.sqrt(3))) if found.size else 0.0
