@@ -181,19 +181,22 @@ class Predictor:
             for name, found in contexts.items()
         }
 
-    def explain(self, pair: NewPair, method: str = "gradcam", target: int | None = None) -> dict[str, ViewMap]:
+    def explain(
+        self, pair: NewPair, method: str = "gradcam", target: int | None = None, least_cells: int = 1
+    ) -> dict[str, ViewMap]:
         """Return by view what each module looked at.
 
         Args:
             pair: what is explained.
             method: one of ``experiments.explanation.maps.METHODS``.
             target: index of the class that the maps speak of; null takes the predicted one.
+            least_cells: smallest wanted number of cells on a map's shorter side.
 
         Raises:
             ConfigError: unknown method, or a module without a map.
         """
         batch = self._batch([pair])
-        with self._lock, explaining(self.model, method) as explainer:
+        with self._lock, explaining(self.model, method, least_cells=least_cells) as explainer:
             wanted = None if target is None else torch.tensor([target], device=self.device)
             found = explainer.explain(self.model.prepare(batch.to(self.device)), wanted)
         evidence = {view: float(np.maximum(values[0], 0).sum()) for view, values in found.contributions.items()}
