@@ -26,14 +26,28 @@ class Sheet:
         """Lay a picture H×W×3 on the canvas."""
         self.image.paste(Image.fromarray(picture), (left, top))
 
-    def text(self, left: int, top: int, text: str, *, size: int, color: str, bold: bool = False, room: int = 0) -> None:
-        """Write a line whose letters are ``size`` pixels high; with ``room`` it is shortened to so many pixels."""
+    def text(
+        self,
+        left: int,
+        top: int,
+        text: str,
+        *,
+        size: int,
+        color: str,
+        bold: bool = False,
+        room: int = 0,
+        anchor: str = "la",
+    ) -> None:
+        """Write a line whose letters are ``size`` pixels high; with ``room`` it is shortened to so many pixels.
+
+        ``anchor`` says which point of the line lies at ``left``, ``top``, in Pillow's letters; "mm" is its middle.
+        """
         font = _font(text, size, bold)
         if room and font.getlength(text) > room:
             while text and font.getlength(f"{text}…") > room:
                 text = text[:-1]
             text = f"{text.rstrip()}…"
-        self._draw.text((left, top), text, fill=color, font=font)
+        self._draw.text((left, top), text, fill=color, font=font, anchor=anchor)
 
 
 def _font(text: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -43,9 +43,13 @@ def predict_command(argv: list[str]) -> dict[str, Any]:
     for note in document["notes"]:
         print(f"note: {note}")
     print(f"{console_table(document['regions'])}\n{document['calibration']}")
-    count = f"{len(document['regions']):,} regions of {len(document['photos']):,} photos"
+    count = f"{_counted(document['regions'], 'region')} of {_counted(document['photos'], 'photo')}"
     print(f"{count} in {time.perf_counter() - started:.1f} s: {document['folder']}")
     return document
+
+
+def _counted(things: Sized, what: str) -> str:
+    return f"{len(things):,} {what}{'s' * (len(things) != 1)}"
 
 
 def predict(options: PredictOptions) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,12 @@ def csv_text(entries: Sequence[Mapping[str, Any]], top_k: int, views: Sequence[s
 def console_table(entries: Sequence[Mapping[str, Any]]) -> str:
     """Return the answers as a table for a terminal, the first of many."""
     rows = []
+    names = {entry["photo"]: PurePath(entry["photo"]).name for entry in entries}
+    short = len(set(names.values())) == len(names)  # a folder's name is said where two photos share their own
     for entry in entries[:_MOST_LINES]:
         first = entry["top"][0]
         row = {
-            "photo": entry["photo"],
+            "photo": names[entry["photo"]] if short else entry["photo"],
             "region": entry["region"],
             "answer": first["class"],
             "probability": first["probability"],
@@ -107,7 +110,7 @@ def console_table(entries: Sequence[Mapping[str, Any]]) -> str:
             without = entry["without_context"]["top"][0]
             row |= {"without context": without["class"], "probability ": without["probability"]}
         if "evidence_share" in entry:
-            row |= {f"evidence {view}": share for view, share in entry["evidence_share"].items()}
+            row |= {f"evidence {view}".replace("_", " "): share for view, share in entry["evidence_share"].items()}
         rows.append(row)
     table = text_table(rows)
     more = len(entries) - len(rows)

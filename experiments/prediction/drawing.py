@@ -160,10 +160,11 @@ def _draw_bar(sheet: Sheet, left: int, top: int, name: str, probability: float, 
 
 def _badge(sheet: Sheet, x: int, y: int, place: int) -> None:
     """Draw a region's number on its colour, with its middle at x, y."""
-    draw, half = ImageDraw.Draw(sheet.image), _BADGE // 2
-    draw.ellipse((x - half, y - half, x + half, y + half), fill=COLORS[place % len(COLORS)], outline="white", width=2)
-    text = str(place + 1)
-    sheet.text(x - 4 * len(text) + (len(text) > 1), y - 7, text, size=12, color="white", bold=True)
+    draw, half, text = ImageDraw.Draw(sheet.image), _BADGE // 2, str(place + 1)
+    wide = half + 3 * (len(text) - 1)
+    frame = (x - wide, y - half, x + wide, y + half)
+    draw.rounded_rectangle(frame, half, fill=COLORS[place % len(COLORS)], outline="white", width=2)
+    sheet.text(x, y, text, size=12, color="white", bold=True, anchor="mm")
 
 
 def _tiles(answers: Sequence[Answer], room: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from datasets.picture_size import PixelLimit
 from experiments.prediction.description import Description
 from experiments.prediction.jobs import Job, PhotoJob, Way
 from experiments.prediction.options import PredictOptions
+from experiments.prediction.prompt_file import read_prompt_file
 from experiments.prediction.ready import holds_class_folders, holds_plain_pairs, plain_jobs, tree_jobs
 from utils.errors import ConfigError, DataError, nearest, problem_list
 
@@ -74,6 +75,8 @@ def _ready_pairs(options: PredictOptions, description: Description) -> Inputs:
 
 
 def _photos(options: PredictOptions, way: Way) -> Inputs:
+    if options.prompts is not None:
+        return _prompted(Path(options.prompts), options, way)
     assert options.photo is not None
     path = Path(options.photo)
     _require_existing("--photo", path)
@@ -86,6 +89,26 @@ def _photos(options: PredictOptions, way: Way) -> Inputs:
             raise ConfigError(f"--mask {mask} is a folder and --photo {path} a single photo; name one mask file")
     prompts = None if options.prompt is None else [options.prompt]
     return Inputs([PhotoJob(path, way, prompts, mask=mask, mask_orientation=options.mask_orientation)])
+
+
+def _prompted(file: Path, options: PredictOptions, way: Way) -> Inputs:
+    """Return the photos that a prompt file names: below the folder ``photo``, or below the file's own."""
+    root, only = file.parent, None
+    if options.photo is not None:
+        root = Path(options.photo)
+        _require_existing("--photo", root)
+        if root.is_file():
+            root, only = root.parent, root
+    found = read_prompt_file(file, root)
+    chosen = {photo: prompts for photo, prompts in found.items() if only is None or photo == only}
+    if not chosen:
+        raise DataError(f"{file} has no row for the photo {only}; add one, or leave --photo out")
+    notes = [f"{file} names {len(found) - 1} other photos, which are left out"] if len(chosen) < len(found) else []
+    if only is None and options.photo is not None:
+        without = [path.name for path in _files(root, PHOTO_SUFFIXES)[0] if path not in chosen]
+        notes += [f"{root}: {len(without)} photos have no prompt and are left out"] * bool(without)
+    jobs = [PhotoJob(photo, way, of.prompts, of.names) for photo, of in chosen.items()]
+    return Inputs(list(jobs), notes)
 
 
 def _folder(options: PredictOptions, folder: Path, way: Way) -> Inputs:

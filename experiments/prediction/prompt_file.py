@@ -1,0 +1,82 @@
+"""Prompts of many photos from a file; classes, splits and groups in it mean nothing here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets.prompted.cells import LARGEST, default_labels, read_box, read_labels, read_points, seen
+from datasets.prompted.table import Row, read_rows
+from segmenters.prompts import Prompt
+from utils.errors import DataError, problem_list
+from utils.names import path_problem, shown
+
+_NEEDED = ("photo",)
+_MOST_PROBLEMS = 200
+
+
+@dataclass
+class PromptsOfPhoto:
+    """The prompts of one photo in the order of the file, and where each stands in it, for messages."""
+
+    prompts: list[Prompt] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+def read_prompt_file(path: Path, root: Path) -> dict[Path, PromptsOfPhoto]:
+    """Return the prompts by photo, photos in the order in which the file first names them.
+
+    Args:
+        path: CSV, JSON or YAML with the columns photo, points, labels, box.
+        root: folder that the photos' paths start from.
+
+    Raises:
+        DataError: with everything that is wrong with the file, as far as photos need not be opened for it.
+    """
+    problems: list[str] = []
+    found: dict[Path, PromptsOfPhoto] = {}
+    for row in read_rows(path, problems, _NEEDED):
+        photo, prompt = _photo(row, root, problems), _prompt(row, problems)
+        if photo is not None and prompt is not None:
+            entry = found.setdefault(photo, PromptsOfPhoto())
+            entry.prompts.append(prompt)
+            entry.names.append(row.where)
+    if not found and not problems:
+        problems.append("it has no row; give one for each region")
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        shown_ones = problems[:_MOST_PROBLEMS] + ([f"… and {more:,} more, not shown"] if more > 0 else [])
+        raise DataError(problem_list(f"prompts {path}", shown_ones))
+    return found
+
+
+def _photo(row: Row, root: Path, problems: list[str]) -> Path | None:
+    """Return the photo of a row; None, with the problem noted, where it cannot be one."""
+    name = row.cells.get("photo")
+    if not isinstance(name, str):
+        problems.append(f"{row.where}: 'photo' is {seen(name)}; give the photo's path below {root}")
+        return None
+    name = name.removeprefix("./")
+    if problem := path_problem(name):
+        problems.append(f"{row.where}: the photo {shown(name)} {problem}; give its path below {root}, with '/'")
+    elif not (root / name).is_file():
+        problems.append(f"{row.where}: {root / name} does not exist; copy it there, or name the folder with --photo")
+    else:
+        return root / name
+    return None
+
+
+def _prompt(row: Row, problems: list[str]) -> Prompt | None:
+    """Return the prompt of a row; None, with its problems noted, where it cannot be one in any photo."""
+    values: dict[str, Any] = {}
+    for name, read in (("points", read_points), ("labels", read_labels), ("box", read_box)):
+        try:
+            values[name] = read(row.cells[name]) if name in row.cells else None
+        except ValueError as error:
+            problems.append(f"{row.where}: '{name}': {error}")
+            return None
+    points = values["points"] or ()
+    labels = default_labels(points) if values["labels"] is None else values["labels"]
+    prompt = Prompt(points, labels, values["box"])
+    found = prompt.problems(int(LARGEST), int(LARGEST))
+    problems += [f"{row.where}: {problem}" for problem in found]
+    return None if found else prompt
