@@ -82,25 +82,24 @@ class _Listing:
     def add(self, row: Row) -> None:
         """Take a row, or note what is wrong with it."""
         self.count += 1
-        before = len(self.problems)
         texts = self._texts(row)
         prompt = self._prompt(row)
         if texts is None:
             return
-        name, class_name = texts["photo"].removeprefix("./"), texts["class"]
-        self._check_photo(row.where, name)
-        self._check_class(row.where, class_name)
-        split = texts.get("split", DEFAULT_SPLIT)
-        if problem := name_problem(split):
-            self.problems.append(f"{row.where}: the split {shown(split)} {problem}; rename it")
-        group = texts.get("group")
-        if group is not None and not group.isprintable():
-            self.problems.append(f"{row.where}: the group {shown(group)} cannot be printed; rename it")
-        if len(self.problems) > before or prompt is None:
+        name = texts["photo"].removeprefix("./")
+        self._check_class(row.where, texts["class"])
+        if not self._photo_is_there(row.where, name):
             return
+        split, group = texts.get("split", DEFAULT_SPLIT), texts.get("group")
         photo = self._photos.setdefault(name, _Photo(row.where, split, group))
-        self._check_same(row.where, name, photo, split, group)
-        photo.objects.append(PromptedObject(class_name, prompt, row.where))
+        if photo.where == row.where:
+            self._check_names(photo)
+        for what, first, second in (("split", photo.split, split), ("group", photo.group, group)):
+            if first != second:
+                said = f"{name} has the {what} {_said(second)}, but {_said(first)} in {photo.where}"
+                self.problems.append(f"{row.where}: {said}; keep one")
+        if prompt is not None:
+            photo.objects.append(PromptedObject(texts["class"], prompt, row.where))
 
     def photos(self) -> tuple[PromptedPhoto, ...]:
         """Return the photos; two with one stem in a split are a problem."""
@@ -146,16 +145,25 @@ class _Listing:
         self.problems += [f"{row.where}: {problem}" for problem in prompt.problems(int(LARGEST), int(LARGEST))]
         return None if len(self.problems) > before else prompt
 
-    def _check_photo(self, where: str, name: str) -> None:
-        if name in self._photos:
-            return
+    def _photo_is_there(self, where: str, name: str) -> bool:
+        """Return whether a photo can be used, and note why not."""
+        if name in self._photos or name in self._absent:
+            return name in self._photos
+        before = len(self.problems)
         if problem := path_problem(name):
             self.problems.append(f"{where}: the photo {shown(name)} {problem}; give its path below --src, with '/'")
         elif problem := self._guard.problem(self.root / name):
             self.problems.append(f"{where}: {problem}")
-        elif name not in self._absent and not (self.root / name).is_file():
+        elif not (self.root / name).is_file():
             self._absent.add(name)
             self.problems.append(f"{where}: {self.root / name} does not exist; copy it there or remove the row")
+        return len(self.problems) == before
+
+    def _check_names(self, photo: _Photo) -> None:
+        if problem := name_problem(photo.split):
+            self.problems.append(f"{photo.where}: the split {shown(photo.split)} {problem}; rename it")
+        if photo.group is not None and not photo.group.isprintable():
+            self.problems.append(f"{photo.where}: the group {shown(photo.group)} cannot be printed; rename it")
 
     def _check_class(self, where: str, name: str) -> None:
         if self.allowed is not None and name not in self.allowed:
@@ -165,13 +173,6 @@ class _Listing:
             self.problems.append(f"{where}: the class {shown(name)} cannot be a folder's name: it {problem}; rename it")
         else:
             self.classes.setdefault(name)
-
-    def _check_same(self, where: str, name: str, photo: _Photo, split: str, group: str | None) -> None:
-        for what, first, second in (("split", photo.split, split), ("group", photo.group, group)):
-            if first != second:
-                self.problems.append(
-                    f"{where}: {name} has the {what} {_said(second)}, but {_said(first)} in {photo.where}; keep one"
-                )
 
 
 def _said(text: str | None) -> str:

@@ -112,13 +112,13 @@ class _SegmentedMasks:
             for candidates in self.segmenter.segment(photo, prompts[start : start + step]):
                 yield choose(candidates, self.choice)
 
-    def _union(self, photo: Photo, objects: Sequence[PromptedObject]) -> tuple[list[FoundClass], list[str]]:
-        """Return the classes in the order of their first object, and the objects without a mask, in words."""
+    def _union(self, photo: Photo, objects: Sequence[PromptedObject]) -> tuple[list[FoundClass], list[PromptedObject]]:
+        """Return the classes in the order of their first object, and the objects of which nothing was found."""
         found: dict[str, FoundClass] = {}
-        empty: list[str] = []
+        empty: list[PromptedObject] = []
         for one, chosen in zip(objects, self._chosen(photo, [one.prompt for one in objects]), strict=True):
             if not chosen.mask.any():
-                empty += _mask_problem(chosen.mask, one.where)
+                empty.append(one)
             before = found.get(one.class_name)
             if before is None:
                 found[one.class_name] = FoundClass(one.class_name, chosen.mask.copy(), 1, chosen.score)
@@ -157,18 +157,22 @@ class PromptedMasks(_SegmentedMasks):
         except DataError as error:
             return [str(error)]
         problems = [
-            f"{one.where}: {problem}" for one in photo.objects for problem in one.prompt.problems(*decoded.size)
+            f"{one.where}, {photo.photo}: {problem}"
+            for one in photo.objects
+            for problem in one.prompt.problems(*decoded.size)
         ]
         if problems:
             return problems
         try:
-            found, problems = self._union(np.asarray(decoded.image), self._in_order(photo))
+            found, empty = self._union(np.asarray(decoded.image), self._in_order(photo))
         except DataError as error:
             return [f"{path}: {error}"]
+        for one in empty:
+            problems += _mask_problem(np.zeros((1, 1), dtype=bool), f"{one.where}, {photo.photo}")
         wheres = {one.class_name: one.where for one in photo.objects}
-        for one in found:
-            if one.mask.all():
-                problems += _mask_problem(one.mask, wheres[one.name])
+        for covered in found:
+            if covered.mask.all():
+                problems += _mask_problem(covered.mask, f"{wheres[covered.name]}, {photo.photo}")
         if problems:
             return problems
         file_sha256 = hashlib.sha256(data).hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets.prompted.derive import PROMPT_KINDS, PromptKind, check_derivation
 from segmenters.options import SegmenterOptions
-from utils.errors import ConfigError, require_seeds
+from utils.errors import ConfigError, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Derivation:
         if self.kind not in PROMPT_KINDS:
             raise ConfigError(f"--prompt_kind {self.kind}: choose {', '.join(PROMPT_KINDS)}")
         check_derivation(self.points, self.jitter, ("--points", "--jitter"))
-        require_seeds("--seed", [self.seed])
+        require(0 <= self.seed < 2**31, "--seed", self.seed, "0 to 2147483647")
         if self.points != 1 and self.kind != "points":
             raise ConfigError(f"--points is for --prompt_kind points, not {self.kind}; leave it out")
 

@@ -15,7 +15,7 @@ class PromptedObject:
     Attributes:
         class_name: its class.
         prompt: what is said of it.
-        where: where that stands, for messages, such as ``prompts.csv, line 7``.
+        where: where that stands, for messages, such as ``line 7``.
     """
 
     class_name: str

@@ -25,7 +25,7 @@ class Row:
     """One row.
 
     Attributes:
-        where: file and line, or file and number of the entry.
+        where: ``line 7``, or ``entry 7`` of a list.
         cells: by column; text from CSV, else what the file holds. Empty ones are left out.
     """
 
@@ -55,12 +55,12 @@ def read_rows(path: Path, problems: list[str], needed: Sequence[str] = NEEDED) -
         document = read_yaml(path, _WHAT, DataError, largest=LARGEST_RECORD)
     if not isinstance(document, list):
         raise DataError(f"the {_WHAT} {path} holds no list; write {_LIST}")
-    return list(_entries(path, document, problems))
+    return list(_entries(document, problems))
 
 
-def _entries(path: Path, document: list[Any], problems: list[str]) -> Iterator[Row]:
+def _entries(document: list[Any], problems: list[str]) -> Iterator[Row]:
     for number, entry in enumerate(document, start=1):
-        where = f"{path}, entry {number}"
+        where = f"entry {number}"
         if not isinstance(entry, dict):
             problems.append(f"{where} is {seen(entry)}; write {_LIST}")
             continue
@@ -81,7 +81,7 @@ def _csv_rows(path: Path, problems: list[str], needed: Sequence[str]) -> Iterato
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
-            where = f"{path}, line {reader.line_num}"
+            where = f"line {reader.line_num}"
             if len(cells) != len(header):
                 problems.append(
                     f"{where} has {len(cells)} cells where the first line has {len(header)}; put cells that hold a "
