@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from utils.errors import DataError, RunError, os_error_text
 from utils.files import link_or_copy, sha256, sync_folder, write_bytes, write_text
 from utils.json_file import read_json_object
+from utils.packing import pack, unpack
 
 WEIGHTS_FILE = "model.safetensors"
 AVERAGE_FILE = "average.safetensors"
@@ -136,7 +137,7 @@ def _fill(
     if best is not None:
         add(BEST_FILE, best.read_bytes())  # no link: damage to the one must not reach the other
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(pack(state), buffer)
     add(STATE_FILE, buffer.getvalue())
     # It comes last: without it the folder is no checkpoint.
     write_text(folder / MANIFEST_FILE, json.dumps({**facts, "files": files}, indent=2, allow_nan=False) + "\n")
@@ -257,12 +258,9 @@ def load_state(folder: Path) -> dict[str, Any]:
     """Read the state of a checkpoint onto the CPU, running no code from the file."""
     path = folder / STATE_FILE
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return unpack(torch.load(path, map_location="cpu", weights_only=True))
     except Exception:  # the unpickler raises many kinds, and its advice is to run the file's code
         raise DataError(f"{path} is damaged, or not the state that a training run writes") from None
-    if not isinstance(state, dict):
-        raise DataError(f"{path} is not the state that a training run writes")
-    return state
 
 
 def load_into(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
