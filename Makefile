@@ -1,4 +1,4 @@
-# demo, test, soak, messages, lint, format, benchmark, benchmark-gpu: each sets up .venv by itself when it is missing.
+# demo, app, test, soak, messages, lint, format, benchmark, benchmark-gpu: each sets up .venv by itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,10 +9,14 @@ DATA ?= dataset_root
 PAPER_DIR ?= runs/paper
 RECIPE ?=
 
-.PHONY: demo paper test soak messages lint format benchmark benchmark-gpu install
+.PHONY: demo app paper test soak messages lint format benchmark benchmark-gpu install
 
 demo: install
 	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR)
+
+# The click page on the run that make demo trained, at http://127.0.0.1:7860.
+app: install
+	$(BIN)/python app.py --run $(DEMO_DIR)/RveRNet
 
 paper: install
 	$(BIN)/python -m experiments.paper --grid $(GRID) --data.root $(DATA) --out $(PAPER_DIR) $(if $(RECIPE),--recipe $(RECIPE))
@@ -57,7 +61,7 @@ benchmark-gpu: install
 install: $(VENV)/installed
 
 # The stamp comes last, so that an interrupted installation is taken up again.
-$(VENV)/installed: requirements.txt requirements-dev.txt
+$(VENV)/installed: requirements.txt requirements-dev.txt requirements-app.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
