@@ -17,7 +17,7 @@ from experiments.click.growth import regrown
 from experiments.click.state import Ask, Context, Found, Session
 from experiments.prediction.predictor import ANOTHER, Predictor, ViewMap
 from segmenters.segmenter import Candidate, Choice, Segmenter, check_mask, choose
-from utils.errors import DataError, nearest
+from utils.errors import ConfigError, DataError, nearest
 
 _RECENT = 3  # photos of a visitor that are kept for their surroundings
 _MAP_CELLS = 7  # on the shorter side of a map, at least; small pictures leave the last layer two
@@ -140,7 +140,7 @@ class Answerer:
         return replace(session, found=found, mask=mask, told=int(answer.main.argmax())), answer
 
     def maps(self, session: Session) -> dict[str, ViewMap]:
-        """Return what each module looked at for the last answer; nothing before the first one.
+        """Return what each module looked at for the last answer, on a fine grid where it has one; else nothing.
 
         Raises:
             ConfigError: a module has no map.
@@ -148,7 +148,10 @@ class Answerer:
         if session.photo is None or session.mask is None:
             return {}
         pair = NewPair(session.photo, session.mask, session.name)
-        return self.predictor.explain(pair, target=session.told, least_cells=_MAP_CELLS)
+        try:
+            return self.predictor.explain(pair, target=session.told, least_cells=_MAP_CELLS)
+        except ConfigError:  # no layer is that fine: the last one, or its own message
+            return self.predictor.explain(pair, target=session.told)
 
     def _opened(self, session: Session, photo: NDArray[np.uint8], name: str, key: str) -> Session:
         recent = session.recent

@@ -5,6 +5,8 @@ import signal
 import socket
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +32,14 @@ def click_command(argv: list[str]) -> None:
     if find_spec("gradio") is None:
         raise ConfigError(f"{SCRIPT} needs gradio; install it with .venv/bin/pip install -r requirements-app.txt")
     check_address(options.host, options.port)
-    serve(make_answerer(options), options)
+    answerer = make_answerer(options)
+    with serving(answerer, options.host, options.port) as address:
+        for note in answerer.predictor.notes:
+            print(f"note: {note}")
+        if not is_loopback(options.host):
+            print(f"note: whoever reaches this computer at {options.host} can use the page; there is no password")
+        print(f"open {address} in a browser; Ctrl+C ends it", flush=True)
+        _wait_for_the_end()
 
 
 def make_answerer(options: ClickOptions) -> Answerer:
@@ -65,23 +74,24 @@ def check_address(host: str, port: int) -> None:
         ) from None
 
 
-def serve(answerer: Answerer, options: ClickOptions) -> None:
-    """Serve the page until Ctrl+C or a signal to end; uploaded photos go with it."""
+@contextmanager
+def serving(answerer: Answerer, host: str, port: int) -> Iterator[str]:
+    """Serve the page and yield its address; uploaded photos are removed at the end."""
     with tempfile.TemporaryDirectory(prefix="click_", ignore_cleanup_errors=True) as uploads:
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=uploads)
         from experiments.click.page import build_page, launch_options  # gradio reads its environment when imported
 
         page = build_page(answerer)
-        page.launch(server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options())
-        for note in answerer.predictor.notes:
-            print(f"note: {note}")
-        if not is_loopback(options.host):
-            print(f"note: whoever reaches this computer at {options.host} can use the page; there is no password")
-        print(f"open {page.local_url} in a browser; Ctrl+C ends it", flush=True)
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        _, address, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **launch_options())
         try:
-            stop.wait()
+            yield address
         finally:
             page.close(verbose=False)
+
+
+def _wait_for_the_end() -> None:
+    """Return after Ctrl+C or a signal to end."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()

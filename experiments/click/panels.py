@@ -109,7 +109,8 @@ def _comparison(answer: Answer, classes: Sequence[str]) -> str:
         + "</tr>"
         for place in shown
     )
-    table = f'<table class="rv-table"><thead><tr><th scope="col">Around it</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    head = f'<thead><tr><th scope="col">Around it</th>{head}</tr></thead>'
+    table = f'<table class="rv-table">{head}<tbody>{rows}</tbody></table>'
     return _card("What the surroundings do", table)
 
 
