@@ -55,6 +55,24 @@ def list_prompts(
     return photos, list(listing.classes)
 
 
+def read_prompt(row: Row, problems: list[str]) -> Prompt | None:
+    """Return the prompt of a row; None, with its problems noted, where it cannot be one in any photo."""
+    before = len(problems)
+    values: dict[str, Any] = {}
+    for name, read in (("points", read_points), ("labels", read_labels), ("box", read_box)):
+        try:
+            values[name] = read(row.cells[name]) if name in row.cells else None
+        except ValueError as error:
+            problems.append(f"{row.where}: '{name}': {error}")
+    if len(problems) > before:
+        return None
+    points = values["points"] or ()
+    labels = default_labels(points) if values["labels"] is None else values["labels"]
+    prompt = Prompt(points, labels, values["box"])
+    problems += [f"{row.where}: {problem}" for problem in prompt.problems(int(LARGEST), int(LARGEST))]
+    return None if len(problems) > before else prompt
+
+
 @dataclass
 class _Photo:
     """What rows say of one photo; the first of them decides."""
@@ -83,7 +101,7 @@ class _Listing:
         """Take a row, or note what is wrong with it."""
         self.count += 1
         texts = self._texts(row)
-        prompt = self._prompt(row)
+        prompt = read_prompt(row, self.problems)
         if texts is None:
             return
         name = texts["photo"].removeprefix("./")
@@ -127,23 +145,6 @@ class _Listing:
         missing = [name for name in NEEDED if not found.get(name) and name not in wrong]
         self.problems += [f"{row.where}: '{name}' is empty; fill it" for name in missing]
         return None if wrong or missing else {name: text for name, text in found.items() if text}
-
-    def _prompt(self, row: Row) -> Prompt | None:
-        """Return the prompt of a row; None, with its problems noted, where it cannot be one in any photo."""
-        before = len(self.problems)
-        values: dict[str, Any] = {}
-        for name, read in (("points", read_points), ("labels", read_labels), ("box", read_box)):
-            try:
-                values[name] = read(row.cells[name]) if name in row.cells else None
-            except ValueError as error:
-                self.problems.append(f"{row.where}: '{name}': {error}")
-        if len(self.problems) > before:
-            return None
-        points = values["points"] or ()
-        labels = default_labels(points) if values["labels"] is None else values["labels"]
-        prompt = Prompt(points, labels, values["box"])
-        self.problems += [f"{row.where}: {problem}" for problem in prompt.problems(int(LARGEST), int(LARGEST))]
-        return None if len(self.problems) > before else prompt
 
     def _photo_is_there(self, where: str, name: str) -> bool:
         """Return whether a photo can be used, and note why not."""

@@ -26,7 +26,7 @@ from utils.errors import DataError, os_error_text
 from utils.files import sha256
 
 _MEMORY = 512e6  # bytes of masks that one call of a segmenter may return
-_CANDIDATES = 3  # for each prompt, at most
+_CANDIDATES = 4  # for each prompt, at most
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,8 +33,8 @@ class Row:
     cells: dict[str, Any]
 
 
-def read_rows(path: Path, problems: list[str], needed: Sequence[str] = NEEDED) -> list[Row]:
-    """Read the rows of a prompt file.
+def read_rows(path: Path, problems: list[str], needed: Sequence[str] = NEEDED) -> Iterator[Row]:
+    """Yield the rows of a prompt file.
 
     Args:
         path: of the file; its suffix says what it is.
@@ -48,14 +48,15 @@ def read_rows(path: Path, problems: list[str], needed: Sequence[str] = NEEDED) -
     if suffix not in SUFFIXES:
         raise DataError(f"the {_WHAT} {path} must end in {', '.join(SUFFIXES)}, which says how to read it; rename it")
     if suffix == ".csv":
-        return list(_csv_rows(path, problems, needed))
+        yield from _csv_rows(path, problems, needed)
+        return
     if suffix == ".json":
         document = read_json(path, _WHAT, unique=True)
     else:
         document = read_yaml(path, _WHAT, DataError, largest=LARGEST_RECORD)
     if not isinstance(document, list):
         raise DataError(f"the {_WHAT} {path} holds no list; write {_LIST}")
-    return list(_entries(document, problems))
+    yield from _entries(document, problems)
 
 
 def _entries(document: list[Any], problems: list[str]) -> Iterator[Row]:
