@@ -1,7 +1,6 @@
 """What ``export.py`` does: a finished run in, a folder that needs no run out."""
 
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,4 +124,4 @@ def _is_scores(scores: object) -> bool:
     if not isinstance(scores, dict):
         return False
     values = [item for value in scores.values() for item in (value if isinstance(value, list) else [value])]
-    return all(item is None or (isinstance(item, int | float | bool) and math.isfinite(item)) for item in values)
+    return all(item is None or (isinstance(item, int | float) and abs(item) < 1e12) for item in values)

@@ -1,6 +1,5 @@
 """The exported folder: what ``export.json`` says, written and read back."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ _BARS = {"black": 0, "grey": 125}
 _REMEDY = "export the run again"
 
 Value = TypeVar("Value")
+Number = TypeVar("Number", int, float)
 
 
 def describe_export(
@@ -105,45 +105,45 @@ def read_export(folder: Path) -> Description:
     kind = KINDS.get(str(document.get("kind")))
     if kind is None:
         raise _damaged(path, "kind", f"one of {', '.join(KINDS)}")
-    classes, config = _classes(document, path), _config(document, kind, path)
-    temperature = _get(document, "temperature", _number, f"a number from {COLDEST} to {HOTTEST}", path)
-    if not COLDEST <= temperature <= HOTTEST:
-        raise _damaged(path, "temperature", f"a number from {COLDEST} to {HOTTEST}")
-    size = _get(document, "size", _whole, f"0 to {LARGEST_SIDE} pixels", path)
-    if not 0 <= size <= LARGEST_SIDE:
-        raise _damaged(path, "size", f"0 to {LARGEST_SIDE} pixels")
-    weights = _weights(document, folder)
+    classes = _classes(document, path)
+    temperature = _within(document, "temperature", _number, COLDEST, HOTTEST, path)
+    size = _within(document, "size", _whole, 0, LARGEST_SIDE, path)
+    name, calibration = (_get(document, key, _text, "a line of text", path) for key in ("name", "calibration"))
+    notes = document.get("notes")
+    if not isinstance(notes, list) or None in map(_text, notes):
+        raise _damaged(path, "notes", "a list of lines")
+    weights, config = _weights(document, folder), _config(document, kind, path)
     _check_head(weights, config, len(classes))
-    notes = document.get("notes", [])
     return Description(
         path=folder,
-        name=_get(document, "name", _text, "a text", path),
+        name=name,
         kind=kind,
         config=config,
         classes=classes.names,
         ambiguous=classes.ambiguous,
         size=size,
         temperature=temperature,
-        calibration=_get(document, "calibration", _text, "a text", path),
+        calibration=calibration,
         weights=weights,
-        notes=[_get({"notes": note}, "notes", _text, "a list of texts", path) for note in notes]
-        if isinstance(notes, list)
-        else [],
+        notes=notes,
     )
 
 
 def _classes(document: Mapping[str, Any], path: Path) -> ClassMap:
     rows, ambiguous = document.get("classes"), document.get("ambiguous")
-    allowed = f'2 to {MOST_CLASSES:,} of \'{{"name": …, "folder": …}}\''
-    if not isinstance(rows, list) or not 2 <= len(rows) <= MOST_CLASSES:
-        raise _damaged(path, "classes", allowed)
-    if not all(isinstance(row, dict) for row in rows):
-        raise _damaged(path, "classes", allowed)
-    if not isinstance(ambiguous, list):
+    if (
+        not isinstance(rows, list)
+        or not 2 <= len(rows) <= MOST_CLASSES
+        or not all(isinstance(row, dict) for row in rows)
+    ):
+        raise _damaged(path, "classes", f'2 to {MOST_CLASSES:,} of \'{{"name": …, "folder": …}}\'')
+    if not isinstance(ambiguous, list) or None in map(_text, ambiguous):
         raise _damaged(path, "ambiguous", "a list of class names")
-    names, folders = (tuple(_get(row, key, _text, "a text", path) for row in rows) for key in ("name", "folder"))
+    names, folders = (
+        tuple(_get(row, key, _text, "a line of text", path) for row in rows) for key in ("name", "folder")
+    )
     try:
-        return ClassMap(names, folders, tuple(_get({"a": name}, "a", _text, "a text", path) for name in ambiguous))
+        return ClassMap(names, folders, tuple(ambiguous))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -205,6 +205,16 @@ def _get(document: Mapping[str, Any], key: str, read: Callable[[Any], Value | No
     return value
 
 
+def _within(
+    document: Mapping[str, Any], key: str, read: Callable[[Any], Number | None], least: float, most: float, path: Path
+) -> Number:
+    allowed = f"a number from {least:g} to {most:g}"
+    value = _get(document, key, read, allowed, path)
+    if not least <= value <= most:
+        raise _damaged(path, key, allowed)
+    return value
+
+
 def _text(value: Any) -> str | None:  # noqa: ANN401  # whatever JSON holds
     return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable() else None
 
@@ -215,7 +225,7 @@ def _whole(value: Any) -> int | None:  # noqa: ANN401
 
 def _number(value: Any) -> float | None:  # noqa: ANN401
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) and abs(value) < 1e9 else None
+    return float(value) if is_number and abs(value) < 1e9 else None  # JSON knows NaN and whole numbers of any size
 
 
 def _damaged(path: Path, key: str, allowed: str) -> DataError:

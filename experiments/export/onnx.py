@@ -116,6 +116,7 @@ def _translate(module: _Positional, given: OnnxInput, opset: int) -> Any:  # noq
             exported,
             input_names=list(model.view_specs),
             output_names=[OUTPUT],
+            dynamic_shapes=(tuple({0: "batch"} for _ in views),),
             opset_version=opset,
             dynamo=True,
             verbose=False,
@@ -123,6 +124,12 @@ def _translate(module: _Positional, given: OnnxInput, opset: int) -> Any:  # noq
     except Exception as error:  # the exporter raises many kinds; all mean the same to a user
         raise ConfigError(_problem(model, exported, error, opset)) from error
     assert program is not None
+    written = program.model.opset_imports[""]
+    if written != opset:
+        raise ConfigError(
+            f"--opset {opset} is not to be had: the installed exporter writes {_names(model)} in opset {written}; "
+            f"set --opset {written}"
+        )
     return program
 
 

@@ -1,6 +1,6 @@
 """What is needed to use a trained model, read from a finished run or from an exported folder."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,9 @@ def describe(source: str | Path) -> Description:
     if str(source).startswith(HUB_PREFIX):
         from experiments.export.hub import pull  # the client of the hub takes a second to import
 
-        source = pull(str(source).removeprefix(HUB_PREFIX))
+        folder = pull(str(source).removeprefix(HUB_PREFIX))
+        found = describe(folder)
+        return replace(found, notes=[*found.notes, f"{source} at revision {folder.name}"])
     folder = Path(source)
     if (folder / EXPORT_FILE).is_file():
         from experiments.export.folder import read_export
