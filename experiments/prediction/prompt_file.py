@@ -16,7 +16,7 @@ _MOST_PROBLEMS = 200
 
 @dataclass
 class PromptsOfPhoto:
-    """The prompts of one photo in the order of the file, and where each stands in it, for messages."""
+    """The prompts of one photo in the order of the file, and where each stands, for messages."""
 
     prompts: list[Prompt] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ def read_prompt_file(path: Path, root: Path) -> dict[Path, PromptsOfPhoto]:
         if photo is not None and prompt is not None:
             entry = found.setdefault(photo, PromptsOfPhoto())
             entry.prompts.append(prompt)
-            entry.names.append(row.where)
+            entry.names.append(f"{path}, {row.where}")
     if not found and not problems:
         problems.append("it has no row; give one for each region")
     if problems:
