@@ -104,8 +104,10 @@ def load_checkpoint(path: Path | None, model: str | None) -> Checkpoint:
     tensors = _state_dict(_content(path), path)
     try:
         shape = read_shape(tensors)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise DataError(_no_sam(path, f"its encoder cannot be made out: {error}")) from None
+    except KeyError as error:
+        raise DataError(_no_sam(path, f"it lacks {error.args[0]}")) from None
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise DataError(_no_sam(path, f"its weights have other shapes than a SAM's ({error})")) from None
     if model is not None and shape.name != model:
         raise ConfigError(
             f"segmenter.model is {model}, but '{path}' holds {shape.name} (an encoder of {shape.depth} blocks, "
@@ -205,7 +207,7 @@ def _filled(shape: SamShape, tensors: Mapping[str, Tensor], path: Path) -> nn.Mo
     try:
         network = build(shape)
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(_no_sam(path, f"its weights do not fit together: {reason}")) from None
     return network

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,39 @@ def test_half_precision_is_the_encoders_alone(photo: Photo, small: OpenSam) -> N
     assert rounded.dtype == torch.float32
     difference = (exact - rounded).norm() / exact.norm()
     assert 1e-5 < difference < 0.03  # bf16 keeps 8 bits
+
+
+def test_no_tensor_is_float64_which_apples_gpus_lack(
+    photo: Photo, small: OpenSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sam._EVERYTHING, "points_per_side", 2)
+    segmenter = small()
+    seen: set[torch.dtype] = set()
+
+    def note(_module: object, _inputs: object, named: dict[str, Any]) -> None:
+        seen.update(tensor.dtype for tensor in (*(named["points"] or ()), named["boxes"]) if tensor is not None)
+
+    hook = segmenter._network.prompt_encoder.register_forward_pre_hook(note, with_kwargs=True)
+    segmenter.segment(photo, MIXED)
+    segmenter.everything(photo)
+    hook.remove()
+    assert seen == {torch.float32, torch.int32}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_gives_the_masks_of_the_cpu(
+    photo: Photo, small: OpenSam, small_sam: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sam._EVERYTHING, "points_per_side", 4)
+    options = SegmenterOptions(name="sam", checkpoint=str(small_sam), device="cuda", precision="fp32")
+    found, expected = (one.segment(photo, MIXED) for one in (open_segmenter(options), small()))
+    for one, other in zip(chain(*found), chain(*expected), strict=True):
+        assert one.score == pytest.approx(other.score, abs=0.05)
+        assert np.mean(one.mask != other.mask) < 0.05  # the GPU rounds products to fewer bits
+    half = open_segmenter(replace(options, precision="auto"))
+    assert half.settings["precision"] == "bf16"
+    half.everything(photo)
 
 
 def test_embedding_that_is_not_finite_stops(small_sam: Path, photo: Photo) -> None:

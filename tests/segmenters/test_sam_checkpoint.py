@@ -147,9 +147,9 @@ WRONG: dict[str, tuple[Callable[[Path, dict[str, Any]], Any], str]] = {
     "other network": (lambda path, _: torch.save({"head.bias": torch.ones(2)}, path), "it holds head;"),
     "not finite": (_saved(_not_finite), r"has 1 weights that are not finite \(mask_decoder.iou_token.weight\)"),
     "weight missing": (_saved(lambda all_: all_.pop("image_encoder.neck.2.weight")), "do not fit together: .*neck.2"),
-    "size missing": (_saved(lambda all_: all_.pop("image_encoder.pos_embed")), "image_encoder.pos_embed"),
+    "size missing": (_saved(lambda all_: all_.pop("image_encoder.pos_embed")), "it lacks image_encoder.pos_embed;"),
     "two head widths": (_saved(_other_heads), r"heads \[8, 16\] wide"),
-    "flat positions": (_saved(_flat), "its encoder cannot be made out"),
+    "flat positions": (_saved(_flat), "its weights have other shapes than a SAM's"),
 }
 
 
