@@ -29,7 +29,6 @@ from utils.provenance import describe_machine
 from utils.run_directory import METRICS_FILE
 
 SCRIPT = "export.py"
-_OF_MACHINE = ("started", "code", "python", "versions")
 
 
 def export_command(argv: list[str]) -> None:
@@ -96,17 +95,18 @@ def _write_timm(folder: Path, description: Description, model: Model) -> list[st
         classifier = cast(nn.Linear, cast(nn.Sequential, model.head)[-1])
         write_timm_folder(model.backbone, model.view_specs[model.view], folder, classifier, description.classes)
         return ["."]
-    written = []
-    for view, backbone in model.backbones.items():
-        name = f"{view}_backbone"
-        write_timm_folder(backbone, model.view_specs[view], folder / name)
-        written.append(name)
-    return written
+    views = ["roi"] if model.tied else list(model.backbones)
+    modules = {f"{view}_backbone": view for view in views}
+    for name, view in modules.items():
+        write_timm_folder(model.backbones[view], model.view_specs[view], folder / name)
+    return list(modules)
 
 
 def _record(description: Description) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the test scores of a model and where it came from, as its run or its export recorded them."""
-    here = {key: value for key, value in describe_machine("cpu").items() if key in _OF_MACHINE}
+    machine = describe_machine("cpu")
+    code = {key: machine["code"][key] for key in ("commit", "dirty")}
+    here = {"started": machine["started"], "code": code, "python": machine["python"], "versions": machine["versions"]}
     exported = description.path / EXPORT_FILE
     if exported.is_file():
         document = read_json_object(exported)

@@ -69,6 +69,7 @@ def push(folder: Path, name: str, *, public: bool = False) -> str:
             folder_path=str(folder),
             repo_type="model",
             allow_patterns=list(SENT),
+            delete_patterns=list(SENT),  # of an earlier upload nothing may stand beside other weights
             commit_message="Upload of an exported model",
         )
     except HfHubHTTPError as error:

@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,6 +94,7 @@ def write_onnx(
         "output": OUTPUT,
         "opset": opset,
         "largest_difference": difference,
+        "versions": {name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")},
     }
 
 
@@ -194,7 +196,7 @@ def _compare(module: _Positional, path: Path, given: OnnxInput) -> float:
     try:
         onnx.checker.check_model(str(path), full_check=True)
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return max(_difference(module, session, count, given) for count in BATCH_SIZES)
+        return float(np.max([_difference(module, session, count, given) for count in BATCH_SIZES]))  # keeps NaN
     except Exception as error:  # checker and runtime raise kinds of their own
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"the ONNX file of {_names(module.model)} does not run ({reason}); leave --onnx out") from error

@@ -25,7 +25,10 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (repositories / name).mkdir(parents=True, exist_ok=exist_ok)
             (repositories / name / ".private").write_text(str(private))
 
-        def upload_folder(self, *, repo_id: str, folder_path: str, allow_patterns: list[str], **_: str) -> None:
+        def upload_folder(
+            self, *, repo_id: str, folder_path: str, allow_patterns: list[str], delete_patterns: list[str], **_: str
+        ) -> None:
+            remove_matching(repositories / repo_id, delete_patterns)
             copy_matching(Path(folder_path), repositories / repo_id, allow_patterns)
 
     def snapshot_download(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
@@ -38,6 +41,12 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "a token")
     return tmp_path
+
+
+def remove_matching(folder: Path, patterns: list[str]) -> None:
+    for pattern in patterns:
+        for path in folder.rglob(pattern):
+            path.unlink()
 
 
 def copy_matching(source: Path, target: Path, patterns: list[str]) -> None:
@@ -70,4 +79,8 @@ def test_there_and_back(tiny_runs: Path, fake_hub: Path, capsys: pytest.CaptureF
 
 def test_a_public_repository_is_asked_for(plain: Path, fake_hub: Path) -> None:
     hub.push(plain, "someone/plates", public=True)
-    assert (fake_hub / "repositories" / "someone" / "plates" / ".private").read_text() == "False"
+    repository = fake_hub / "repositories" / "someone" / "plates"
+    assert (repository / ".private").read_text() == "False"
+    (repository / "model.onnx").write_bytes(b"of other weights")
+    hub.push(plain, "someone/plates")
+    assert {path.name for path in repository.iterdir()} == {".private", *(path.name for path in plain.iterdir())}
