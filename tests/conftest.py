@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from datasets.preprocess import PreprocessOptions, preprocess
+from tests.server import Server
 from utils.errors import ReportedError
 
 if TYPE_CHECKING:
@@ -21,12 +23,29 @@ if TYPE_CHECKING:
 
 # Tests of bad input: under --record, the message of each is kept.
 MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted*.py", "test_doctor*.py", "test_*problems*.py")
+SERVER = pytest.StashKey[Server]()
 COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 60, 190)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long form of the tests of faults and of the fuzz")
     parser.addoption("--record", metavar="FOLDER", help="write what the tests saw to FOLDER, for docs/reliability.md")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start the server of processes before any test has done anything."""
+    if session.items and Path("/proc/self/fd").is_dir():
+        server = session.config.stash[SERVER] = Server()
+        session.config.add_cleanup(server.close)
+
+
+@pytest.fixture(scope="session")
+def server(pytestconfig: pytest.Config) -> Server:
+    """What starts scripts in processes that have everything imported."""
+    if SERVER not in pytestconfig.stash:
+        pytest.skip("processes are forked and faults are injected on Linux only")
+    return pytestconfig.stash[SERVER]
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +137,20 @@ def kept_scans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep scans of archives away from the user's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVERNET_CACHE", str(tmp_path_factory.mktemp("kept_scans")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_runs() -> Iterator[None]:
+    """Let runs leave empty pictures, whose drawing would take half of a tiny run's time; ``test_fit.py`` draws them."""
+
+    def blank(*arguments: object) -> None:
+        Image.new("RGB", (4, 4)).save(str(arguments[-1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        if outcome := sys.modules.get("experiments.outcome"):
+            for name in ("save_curves", "save_confusion"):
+                patch.setattr(outcome, name, blank)
         yield
 
 

@@ -6,11 +6,11 @@ import os
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from datasets import loaders
 from experiments.commands import train_command
 from experiments.kinds import OFF_THE_SHELF
 from utils.errors import DataError, run_script
+
+if TYPE_CHECKING:
+    from tests.server import Server
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -134,11 +137,10 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_command_of_the_readme_without_data_is_one_line_and_status_2(project: Path) -> None:
+def test_a_command_of_the_readme_without_data_is_one_line_and_status_2(server: "Server", project: Path) -> None:
     script = "train_RveRNet.py"
-    command = [sys.executable, script, f"--config={README[script]}"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", NO_DATA)
+    done = server.run([script, f"--config={README[script]}"], project)
+    assert (done.status, done.out, done.err) == (2, "", NO_DATA)
     assert not (project / "runs").exists()
 
 
@@ -178,8 +180,11 @@ run_script(main)
 """
 
 
-def test_an_error_in_mid_epoch_does_not_leave_the_process_waiting_for_its_loaders(pair_tree: Path) -> None:
+def test_an_error_in_mid_epoch_does_not_leave_the_process_waiting_for_its_loaders(
+    server: "Server", pair_tree: Path, tmp_path: Path
+) -> None:
     """Whatever keeps the loader, as a traceback may, keeps its processes, and these ignore the signal to end."""
-    command = [sys.executable, "-c", FAIL_IN_MID_EPOCH, str(pair_tree)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped: the loss is not finite\n")
+    script = tmp_path / "script.py"
+    script.write_text(FAIL_IN_MID_EPOCH)
+    done = server.run([str(script), str(pair_tree)], seconds=60)
+    assert (done.status, done.out, done.err) == (1, "", "stopped: the loss is not finite\n")

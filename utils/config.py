@@ -49,11 +49,7 @@ def parse_config(
     Raises:
         ConfigError: unknown or doubled key, wrong type, value out of range; says what is allowed.
     """
-    parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file; may be given several times.")
-    parser.add_class_arguments(config_class)
-    for flag, text in flags.items():
-        parser.add_argument(f"--{flag}", action="store_true", help=text)
+    parser = _parser_of_arguments(cast(Any, config_class), program, tuple(flags.items()))
     short = short_names or {}
     options = known_keys(config_class) | set(flags) | set(short) | {"config", "print_config", "help"}
     _refuse_unprintable(argv)
@@ -87,6 +83,17 @@ def from_mapping(config_class: type[Config], document: Mapping[str, Any], source
 
 
 @cache
+def _parser_of_arguments(config_class: type, program: str, flags: tuple[tuple[str, str], ...]) -> ArgumentParser:
+    """Build a script's parser once; building costs more than parsing."""
+    parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file; may be given several times.")
+    parser.add_class_arguments(config_class)
+    for flag, text in flags:
+        parser.add_argument(f"--{flag}", action="store_true", help=text)
+    return parser
+
+
+@cache
 def _parser_of_mappings(config_class: type) -> ArgumentParser:
     """Build the parser once for all runs that are read; building costs as much as parsing."""
     parser = ArgumentParser(exit_on_error=False)
@@ -103,7 +110,7 @@ def to_yaml(config: object) -> str:
 def known_keys(config_class: type, prefix: str = "") -> set[str]:
     """Return every dotted key of a nested dataclass, sections included."""
     keys: set[str] = set()
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     for field in dataclasses.fields(config_class):
         keys.add(prefix + field.name)
         if dataclasses.is_dataclass(hints[field.name]):
@@ -117,8 +124,14 @@ def _hint(config_class: type, key: str) -> Any:  # noqa: ANN401  # whatever may 
     for part in key.split("."):
         if not dataclasses.is_dataclass(hint):
             return None
-        hint = typing.get_type_hints(hint).get(part)
+        hint = _hints(cast(type, hint)).get(part)
     return hint
+
+
+@cache
+def _hints(config_class: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; resolving them takes longer than all the rest here."""
+    return typing.get_type_hints(config_class)
 
 
 def _members(config_class: type, key: str) -> tuple[Any, ...]:

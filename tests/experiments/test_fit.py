@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from experiments import continuation, training
+from experiments import confusion, continuation, figures, outcome, training
 from experiments.commands import train_command
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Kind
 from utils import engine
@@ -41,9 +41,12 @@ def contents(run: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def straight(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two epochs."""
+    """A finished run of two epochs, with its pictures."""
     run = tmp_path_factory.mktemp("runs") / "straight"
-    train(RVERNET, pair_tree, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outcome, "save_curves", figures.save_curves)
+        patch.setattr(outcome, "save_confusion", confusion.save_confusion)
+        train(RVERNET, pair_tree, run)
     return run
 
 

@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +16,9 @@ from tests.experiments import two_processes
 from tests.experiments.head_training import HeadRun, assert_same_run
 from tests.experiments.two_processes import IN_EPOCH_2, RESUME, evaluate, signal_after, train
 from utils.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    from tests.server import Server
 
 ROOT = Path(__file__).parents[2]
 SUITE = """seeds: [0, 1]
@@ -41,7 +41,7 @@ class Launch:
 
 
 @pytest.fixture(scope="module")
-def launch(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
+def launch(server: "Server", pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
     """One process trains; then torchrun's agent starts two, which go through all phases."""
     folder = tmp_path_factory.mktemp("processes")
     (folder / "tree").symlink_to(pair_tree)
@@ -50,16 +50,8 @@ def launch(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
     train(folder, "copies_alone", "--train.micro_batch", "1", "--train.epochs", "1")
     with pytest.raises(InterruptedRunError), signal_after(IN_EPOCH_2, signal.SIGTERM):
         train(folder, "begun_alone")
-    done = subprocess.run(
-        [sys.executable, str(Path(two_processes.__file__)), str(folder)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = server.run([str(two_processes.__file__), str(folder)], seconds=300)
+    assert done.status == 0, done.err
     ended = json.loads((folder / "ended.json").read_text())
     answers = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     errors = [next((folder / "logs").rglob(f"{rank}/stderr.log")).read_text() for rank in range(2)]

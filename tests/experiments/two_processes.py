@@ -1,7 +1,7 @@
 """What several processes do in the tests of ``test_processes.py``: python two_processes.py FOLDER
 
-Python and torch take seconds to start, so that one start serves all questions: its processes are forked from it. The
-answers of the two that go through the phases are in ``FOLDER/<rank>.json``, how all ended in ``FOLDER/ended.json``.
+One start serves all questions: its processes are forked from it. The answers of the two that go through the phases
+are in ``FOLDER/<rank>.json``, how all ended in ``FOLDER/ended.json``.
 """
 
 import contextlib

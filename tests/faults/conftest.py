@@ -1,88 +1,22 @@
 """Processes of the project's scripts that cost little to start, and what is compared after a fault."""
 
-import contextlib
 import json
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from tests.server import Ended, Server
+
 # What a killed process may leave and the next one must clear away.
 LEFTOVER = re.compile(r"^\..*(\.tmp|\.unfinished|\.replaced|\.partial|\.lock)|\.(new|old)$")
 SHORT_FORM = ("test_together.py", "test_nine_faults.py")
 Event = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: exit status, negative for a signal, and what it printed."""
-
-    status: int
-    out: str
-    err: str
-
-
-class Server:
-    """Starts scripts in processes that have everything imported; see ``server.py``."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py"))],
-            cwd=PROJECT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._lock = threading.Lock()
-
-    def _ask(self, **request: object) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with self._lock:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        assert line, "the server has ended; see its own message"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def start(
-        self, argv: list[str], fault: dict[str, Any] | None = None, environment: dict[str, str] | None = None
-    ) -> int:
-        """Start a script and return its process id."""
-        return int(self._ask(do="start", argv=argv, fault=fault, env=environment or {})["pid"])
-
-    def wait(self, pid: int) -> Ended:
-        """Wait for a process that was started, two minutes at most."""
-
-        def end() -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-        timer = threading.Timer(120, end)
-        timer.start()
-        answer = self._ask(do="wait", pid=pid)
-        timer.cancel()
-        return Ended(**answer)
-
-    def close(self) -> None:
-        """End the server."""
-        self._process.kill()
-        self._process.wait()
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -189,16 +123,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = [item for item in items if item.path.parent == Path(__file__).parent and item.path.name not in SHORT_FORM]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """The process that starts all others."""
-    if not Path("/proc/self/task").is_dir():
-        pytest.skip("faults are injected on Linux only")
-    server = Server()
-    yield server
-    server.close()
 
 
 RESULTS = ("metrics.json", "predictions.csv", "model.safetensors")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Ended, Event, Task
+    from tests.faults.conftest import Event, Task
+    from tests.server import Ended
 
 TASKS = ("training", "evaluation", "preprocessing")
 

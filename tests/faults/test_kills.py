@@ -11,7 +11,8 @@ import pytest
 from tests.faults.conftest import LEFTOVER
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Ended, Event, Task
+    from tests.faults.conftest import Event, Task
+    from tests.server import Ended
 
 STEPS_IN_EPOCH = 3
 PICTURES = (".jpg", ".png")

@@ -14,7 +14,8 @@ from tests.faults.conftest import stop_is_reached
 from tests.faults.test_stops import negative
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Ended, Task
+    from tests.faults.conftest import Task
+    from tests.server import Ended
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from tests.faults.conftest import training_task
 from utils.checkpoints import check_checkpoint
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Event, Server, Task
+    from tests.faults.conftest import Event, Task
+    from tests.server import Server
 
 KILL = {"do": "kill"}
 RENAMES = 6  # events tried around the three renames of a checkpoint

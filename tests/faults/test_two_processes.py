@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Ended, Task
+    from tests.faults.conftest import Task
+    from tests.server import Ended
 
 
 def run_two(task: "Task", folder: Path, fault: dict[str, Any] | None = None, *, rank: int = 1) -> "list[Ended]":

@@ -3,12 +3,10 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -27,7 +25,8 @@ from utils.checkpoints import (
 from utils.errors import DataError, RunError
 from utils.files import write_atomic, write_text
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from tests.server import Server
 
 
 def save(run: Path, weights: dict[str, torch.Tensor] | None = None, *, step: int = 1, **more: Any) -> None:  # noqa: ANN401
@@ -212,28 +211,31 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == ["checkpoint_last"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
-def test_a_full_disk_leaves_the_old_checkpoint_alone(tmp_path: Path) -> None:
+SAVE_ON_A_FULL_DISK = """
+import resource, signal, sys, torch
+from pathlib import Path
+from utils.checkpoints import save_checkpoint
+folder = Path(sys.argv[1])
+save_checkpoint(folder, {"a": torch.ones(2)}, None, {"step": 1}, {"step": 1})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    save_checkpoint(folder, {"a": torch.ones(9999)}, None, {"step": 2}, {"step": 2})
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_alone(server: "Server", tmp_path: Path) -> None:
     """A limit on file sizes stands in for the disk; the child process reports what it met."""
-    code = (
-        "import resource, signal, sys, torch\n"
-        "from pathlib import Path\n"
-        "from utils.checkpoints import save_checkpoint\n"
-        "folder = Path(sys.argv[1])\n"
-        "save_checkpoint(folder, {'a': torch.ones(2)}, None, {'step': 1}, {'step': 1})\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "try:\n"
-        "    save_checkpoint(folder, {'a': torch.ones(9999)}, None, {'step': 2}, {'step': 2})\n"
-        "except OSError as error:\n"
-        "    print(error.errno)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == [str(errno.EFBIG)]
-    assert found_step(tmp_path) == 1
-    assert names(tmp_path) == ["checkpoint_last"]
+    script, run = tmp_path / "script.py", tmp_path / "run"
+    run.mkdir()
+    script.write_text(SAVE_ON_A_FULL_DISK)
+    done = server.run([str(script), str(run)])
+    assert (done.status, done.err) == (0, "")
+    assert done.out.split() == [str(errno.EFBIG)]
+    assert found_step(run) == 1
+    assert names(run) == ["checkpoint_last"]
 
 
 def test_weights_on_disk_are_readable_by_others(tmp_path: Path) -> None:
