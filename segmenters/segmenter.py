@@ -22,7 +22,8 @@ class Candidate:
 
     Attributes:
         mask: bool H×W in the photo's own pixels, true in the object.
-        score: the segmenter's own estimate of how good the mask is, higher is better; SAM's is an IoU, 0..1.
+        score: the segmenter's own estimate of how good the mask is, higher is better; SAM's is an
+            estimated IoU, about 0..1.
     """
 
     mask: Mask
