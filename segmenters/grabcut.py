@@ -17,6 +17,7 @@ from utils.errors import DataError
 
 _Trimap = NDArray[np.uint8]
 
+_VERSION = 1  # of this file's way to masks and of the scores: a change of it makes other trees
 _ROUNDS = 3
 _SURE_ELLIPSE = 0.7  # of a box's sides: objects of a photo mostly fill the middle of their box
 _SURROUNDINGS = 0.5  # of a box's longer side, on each side: what GrabCut learns the background from
@@ -50,7 +51,8 @@ class GrabCut:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the masks."""
-        return {"name": "grabcut", "working_side": self.working_side, "opencv": cv2.__version__}
+        version = {"version": _VERSION, "opencv": cv2.__version__}
+        return {"name": "grabcut", "working_side": self.working_side, **version}
 
     def segment(self, photo: Photo, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """Return one candidate for a prompt with a box, four for one of points; see ``Segmenter.segment``."""
