@@ -92,7 +92,7 @@ def test_equal_rates_are_drawn_once_and_undefined_scores_not_at_all(tmp_path: Pa
     assert "val macro-F1" not in lines(drawn[0].axes[1])
 
 
-@pytest.mark.parametrize("epochs", [1, 8, 300])
+@pytest.mark.parametrize("epochs", [1, 300])
 def test_curves_are_readable_at_any_length(epochs: int, tmp_path: Path, drawn: list[Figure]) -> None:
     save_curves([log_row(e, val={"top1": 0.3, "macro_f1": 0.2}) for e in range(1, epochs + 1)], tmp_path / "c.png")
     for axes in drawn[0].axes:
@@ -136,7 +136,7 @@ def test_confusion_cells_hold_row_shares_and_their_colours(tmp_path: Path, drawn
     assert 200 < color(2, 0)[0] < 240
 
 
-@pytest.mark.parametrize("classes", [1, 2, 11, 21, 105])
+@pytest.mark.parametrize("classes", [1, 2, 21, 105])
 def test_the_confusion_matrix_is_readable(classes: int, tmp_path: Path, drawn: list[Figure]) -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(0, classes, 3000)
