@@ -19,7 +19,7 @@ from utils.errors import DataError
 
 MOST = 8
 _LOOKED_AT = 60  # photos of an archive among which those of different foods are looked for
-LONGEST_SIDE = 1280  # pixels of a photo on the page; segmenters and models want fewer
+LONGEST_SIDE = 960  # pixels of a photo on the page; segmenters and models want fewer
 
 _Labels = NDArray[np.integer[Any]]
 

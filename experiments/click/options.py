@@ -45,13 +45,12 @@ def run_folder(options: ClickOptions) -> Path:
     """Return the folder of the model, the demo's own where none is given.
 
     Raises:
-        ConfigError: none is given, and there is no demo.
+        ConfigError: the demo's is wanted, and there is no demo.
     """
-    if options.run is not None:
-        return Path(options.run)
-    if not Path(DEFAULT_RUN).is_dir():
+    folder = options.run or DEFAULT_RUN
+    if folder == DEFAULT_RUN and not Path(folder).is_dir():
         raise ConfigError(f"there is no {DEFAULT_RUN}; run make demo first, or give a finished run with --run")
-    return Path(DEFAULT_RUN)
+    return Path(folder)
 
 
 def is_loopback(host: str) -> bool:

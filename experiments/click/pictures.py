@@ -15,7 +15,7 @@ from experiments.prediction.predictor import ViewMap
 
 Picture = NDArray[np.uint8]
 
-_SHOWN, _CUTOUT, _MAP, _THUMB = 1280, 360, 300, 112  # pixels of the longer side
+_SHOWN, _CUTOUT, _MAP, _THUMB = 960, 360, 300, 112  # pixels of the longer side
 _MASK_SIDE = 640
 _TINT, _LINE = 56, 255  # opacity of a mask and of its outline, 0..255
 

@@ -74,7 +74,7 @@ def test_photos_that_were_clicked_on_lend_their_surroundings_later(answerer: Ans
     keys = [one.key for one in answerer.contexts(later)]
     assert keys[0] == "example 0"
     assert "example 1" not in keys
-    assert np.array_equal(answerer.contexts(later)[0].pair.mask, session.mask)
+    assert answerer.contexts(later)[0].pair.mask is session.mask
 
 
 def test_the_maps_are_those_of_the_class_that_was_told(answerer: Answerer) -> None:

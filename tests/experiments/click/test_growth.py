@@ -9,7 +9,7 @@ from utils.errors import DataError
 
 def disc(radius: float, side: int = 121) -> np.ndarray:
     rows, columns = np.ogrid[:side, :side]
-    return (rows - side // 2) ** 2 + (columns - side // 2) ** 2 <= radius**2
+    return np.asarray((rows - side // 2) ** 2 + (columns - side // 2) ** 2 <= radius**2)
 
 
 @pytest.mark.parametrize("share", [-0.5, -0.2, 0.2, 0.5])

@@ -80,7 +80,8 @@ class Page:
 
     def asked_for(self) -> set[str]:
         """Return where the browser asked for something since the last call, by scheme and host; not within the page."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
+        log = self.browser.execute("getLog", {"type": "performance"})["value"]
+        messages = [json.loads(entry["message"])["message"] for entry in log]
         urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         return {
             url.partition(":")[0] if url.startswith(("data:", "blob:")) else "/".join(url.split("/")[:3])
