@@ -17,11 +17,15 @@ from utils.errors import run_script
 Spoil = Callable[[Path], list[str]]
 
 
+def main(argv: list[str]) -> None:
+    predict_command(argv)
+
+
 def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run the script's whole body in this process; return the message that it ends with."""
     monkeypatch.setattr(sys, "argv", ["predict.py", *arguments])
     with pytest.raises(SystemExit) as stop:
-        run_script(predict_command)
+        run_script(main)
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert re.fullmatch(r"error: .+\n", error, re.DOTALL), error

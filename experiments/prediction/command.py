@@ -83,7 +83,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         predictor = replace(predictor, description=replace(predictor.description, size=0))
     settings = segmenter().settings if options.uses_segmenter else None
     with _own_parent(folder), whole_folder(folder) as unfinished:
-        written = _Written(predictor, options, unfinished)
+        written = Writer(predictor, options, unfinished)
         written.answer(inputs, workers)
         document = _document(description, predictor, options, inputs, written, settings)
         text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
@@ -93,8 +93,17 @@ def predict(options: PredictOptions) -> dict[str, Any]:
 
 
 @dataclass(eq=False)
-class _Written:
-    """What was answered so far, its pictures on disk."""
+class Writer:
+    """Answers photos, draws them and keeps what is written of them.
+
+    Attributes:
+        predictor: the model.
+        options: what is asked.
+        folder: for the pictures.
+        photos: an entry of ``predictions.json`` for each photo.
+        regions: one for each region.
+        notes: what the user should know of single photos.
+    """
 
     predictor: Predictor
     options: PredictOptions
@@ -155,7 +164,7 @@ def _document(
     predictor: Predictor,
     options: PredictOptions,
     inputs: Inputs,
-    written: _Written,
+    written: Writer,
     settings: dict[str, Any] | None,
 ) -> dict[str, Any]:
     return {

@@ -15,14 +15,15 @@ from experiments.prediction.jobs import Job, PhotoJob, Way
 from experiments.prediction.predictor import Predictor
 from experiments.prediction.ready import tree_jobs
 from experiments.prediction.regions import OpenedPhoto
+from RveRNets.config import RveRNetConfig
 from segmenters.grabcut import GrabCut
 
 Predict = Callable[..., dict[str, Any]]
 Found = list[tuple[OpenedPhoto, list[Answer]]]
 
 
-def ask(predictor: Predictor, jobs: list[Job], batch_size: int, workers: int = 2, **questions: bool) -> Found:
-    asker = Asker(predictor, Questions(**questions), batch_size)
+def ask(predictor: Predictor, jobs: list[Job], batch_size: int, workers: int = 2, *, what_if: bool = False) -> Found:
+    asker = Asker(predictor, Questions(what_if=what_if), batch_size)
     return list(answered(jobs, asker.ask, batch_size, workers))
 
 
@@ -59,6 +60,7 @@ def test_stored_logits_are_those_of_the_run_bit_for_bit(predictor: Predictor, pa
 
 def test_a_photo_with_its_mask_is_the_pair_that_the_archive_gives(predictor: Predictor, pair_tree: Path) -> None:
     archive = pair_tree.parent / "archive"
+    assert isinstance(predictor.config, RveRNetConfig)
     data = predictor.config.data
     data = replace(data, source="archive", root=str(archive), archive=replace(data.archive, size=32))
     jobs, _ = tree_jobs(replace(predictor.config, data=data), archive, "test", PREPROCESSING_LIMIT, False)
