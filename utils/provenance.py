@@ -25,6 +25,7 @@ PACKAGES = (
     *("torch", "torchvision", "timm", "accelerate", "segment-anything", "grad-cam", "jsonargparse"),
     *("docstring-parser", "pyyaml", "numpy", "pillow", "imagehash", "scikit-learn", "scipy", "safetensors"),
     *("huggingface-hub", "matplotlib", "tensorboard", "tqdm"),
+    *("onnx", "onnxruntime", "onnxscript", "opencv-python-headless"),
 )
 # What the last digits of a run depend on besides its configuration, its data and the machine.
 DIGITS = ("torch", "torchvision", "timm", "numpy", "pillow")

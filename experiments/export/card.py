@@ -102,7 +102,7 @@ def _of_timm(timm: list[str]) -> list[str]:
             "",
             "```python",
             "import timm",
-            'model = timm.models.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf-hub:USER/NAME',
+            'model = timm.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf-hub:USER/NAME',
             "```",
         ]
     return [
