@@ -13,7 +13,7 @@ from experiments.prediction.predictor import ANOTHER, AS_GIVEN, WITH, WITHOUT, P
 
 TOP = 5
 _EACH = 3  # first classes of each context that the comparison shows
-_VIEW_NAMES = {"roi": "the food (roi)", "extra_roi": "its surroundings (extra_roi)"}
+_VIEW_NAMES = {"roi": "the food (roi)", "extra_roi": "its surroundings (extra_roi)", "photo": "the whole photo"}
 
 Probabilities = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def maps_panel(maps: Mapping[str, ViewMap], name: str) -> str:
         _figure(map_url(view), f"{_VIEW_NAMES[key]}: {_evidence(view.share)}", f"map of {_VIEW_NAMES[key]}")
         for key, view in maps.items()
     )
-    note = "Bright: where a module found evidence for the answer (Grad-CAM). How much it found is the number below."
+    note = "Bright: where a module found evidence for the answer (Grad-CAM); the per cent say how much of it."
     return _card(
         f"What it looked at for “{name}”", f'<div class="rv-pair">{figures}</div><p class="rv-note">{note}</p>'
     )

@@ -1,6 +1,8 @@
 """From a click to an answer, without a browser."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from datasets.new_pairs import NewPair
 from experiments.click.answer import Answer, Answerer
 from experiments.click.panels import answer_panel, headline, maps_panel, percent
 from experiments.click.state import Ask, Session
-from experiments.prediction.predictor import ANOTHER, WITH, WITHOUT
+from experiments.prediction.predictor import ANOTHER, AS_GIVEN, WITH, WITHOUT, load_predictor
 from segmenters.prompts import Prompt
 
 
@@ -84,6 +86,15 @@ def test_the_maps_are_those_of_the_class_that_was_told(answerer: Answerer) -> No
     assert list(maps) == ["roi", "extra_roi"]
     assert "map of the food" in maps_panel(maps, "tomato")
     assert answerer.maps(Session()) == {}
+
+
+def test_a_model_of_one_view_answers_without_lent_surroundings(answerer: Answerer, tiny_runs: Path) -> None:
+    one = replace(answerer, predictor=load_predictor(tiny_runs / "roi", device="cpu", precision="fp32"))
+    assert one.contexts(one.start()) == []
+    session, answer = click(one, 0)
+    assert list(answer.probabilities) == [AS_GIVEN]
+    assert "This model sees one cut-out alone: the food (roi)." in answer_panel(answer, one.predictor)
+    assert list(one.maps(session)) == ["roi"]
 
 
 def test_two_visitors_at_once_each_get_their_own_answer(answerer: Answerer) -> None:

@@ -83,10 +83,7 @@ class Page:
         log = self.browser.execute("getLog", {"type": "performance"})["value"]
         messages = [json.loads(entry["message"])["message"] for entry in log]
         urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return {
-            url.partition(":")[0] if url.startswith(("data:", "blob:")) else "/".join(url.split("/")[:3])
-            for url in urls
-        }
+        return {"/".join(url.split("/")[:3]) for url in urls if not url.startswith(("data:", "blob:"))}
 
 
 @pytest.fixture(scope="module")
