@@ -22,6 +22,7 @@ _ROUNDS = 3
 _SURE_ELLIPSE = 0.7  # of a box's sides: objects of a photo mostly fill the middle of their box
 _SURROUNDINGS = 0.5  # of a box's longer side, on each side: what GrabCut learns the background from
 _POINT_RADIUS = 0.02  # of a box's window: what is sure around a point
+_GRID_SIDE = 0.5  # of the working side, for each of many points
 _POINT_SIDE = 0.625  # of the working side: a point costs four cuts
 _SURE_PART = 0.15  # of a reach: what is sure around a point
 _REACHES = (0.04, 0.08, 0.16, 0.32)  # of the photo's longer side: how far from a point the object probably goes
@@ -63,8 +64,11 @@ class GrabCut:
         return [score(self._masks(photo, prompt), edges) for prompt in prompts]
 
     def everything(self, photo: Photo) -> list[Candidate]:
-        """Return what a grid of points finds, best score first."""
-        return by_grid(self, photo)
+        """Return what a grid of points finds, best score first; on a smaller picture, as there are many points."""
+        side = max(_LEAST_SIDE, round(_GRID_SIDE * self.working_side))
+        small, scale = GrabCut(2 * side)._small(photo)
+        found = by_grid(GrabCut(side), small)
+        return found if scale == 1.0 else [Candidate(_enlarged(one.mask, photo), one.score) for one in found]
 
     def _masks(self, photo: Photo, prompt: Prompt) -> list[Mask]:
         if prompt.box is not None:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from datasets.prompted.cells import LARGEST, default_labels, read_box, read_labels, read_points, seen
+from datasets.prompted.cells import seen
+from datasets.prompted.listing import read_prompt
 from datasets.prompted.table import Row, read_rows
 from segmenters.prompts import Prompt
 from utils.errors import DataError, problem_list
@@ -35,7 +35,7 @@ def read_prompt_file(path: Path, root: Path) -> dict[Path, PromptsOfPhoto]:
     problems: list[str] = []
     found: dict[Path, PromptsOfPhoto] = {}
     for row in read_rows(path, problems, _NEEDED):
-        photo, prompt = _photo(row, root, problems), _prompt(row, problems)
+        photo, prompt = _photo(row, root, problems), read_prompt(row, problems)
         if photo is not None and prompt is not None:
             entry = found.setdefault(photo, PromptsOfPhoto())
             entry.prompts.append(prompt)
@@ -63,20 +63,3 @@ def _photo(row: Row, root: Path, problems: list[str]) -> Path | None:
     else:
         return root / name
     return None
-
-
-def _prompt(row: Row, problems: list[str]) -> Prompt | None:
-    """Return the prompt of a row; None, with its problems noted, where it cannot be one in any photo."""
-    values: dict[str, Any] = {}
-    for name, read in (("points", read_points), ("labels", read_labels), ("box", read_box)):
-        try:
-            values[name] = read(row.cells[name]) if name in row.cells else None
-        except ValueError as error:
-            problems.append(f"{row.where}: '{name}': {error}")
-            return None
-    points = values["points"] or ()
-    labels = default_labels(points) if values["labels"] is None else values["labels"]
-    prompt = Prompt(points, labels, values["box"])
-    found = prompt.problems(int(LARGEST), int(LARGEST))
-    problems += [f"{row.where}: {problem}" for problem in found]
-    return None if found else prompt

@@ -78,7 +78,7 @@ def test_answers_depend_on_photo_and_prompt_alone(photo: NDArray[np.uint8]) -> N
 
 
 def test_everything_finds_both_discs_first(photo: NDArray[np.uint8]) -> None:
-    found = GrabCut(working_side=64).everything(photo)
+    found = GRABCUT.everything(photo)
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
     for wanted in (RED, BLUE):
         assert max(iou(one.mask, wanted) for one in found[:3]) > 0.8

@@ -64,7 +64,7 @@ def test_each_label_of_a_mask_is_a_region(disc: Disc, predicted: Predict, tmp_pa
 
 
 def test_without_a_prompt_every_segment_is_a_region(disc: Disc) -> None:
-    way = Way(16, PREPROCESSING_LIMIT, False, lambda: GrabCut(working_side=40))
+    way = Way(16, PREPROCESSING_LIMIT, False, lambda: GrabCut(working_side=96))
     opened = PhotoJob(disc[0], way).open()
     assert any(np.allclose(region.box, (40, 25, 100, 85), atol=6) for region in opened.regions)
     assert {region.source["kind"] for region in opened.regions} == {"everything"}
