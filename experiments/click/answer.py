@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from experiments.click.examples import LONGEST_SIDE, Example, shrunk
 from experiments.click.growth import regrown
 from experiments.click.state import Ask, Context, Found, Session
 from experiments.prediction.predictor import ANOTHER, Predictor, ViewMap
+from segmenters.prompts import IN, Prompt
 from segmenters.segmenter import Candidate, Choice, Segmenter, check_mask, choose
 from utils.errors import ConfigError, DataError, nearest
 
@@ -75,6 +77,15 @@ class Answerer:
     def start(self) -> Session:
         """Return a new visitor's session, the first example open."""
         return self.open_example(Session(), 0) if self.examples else Session()
+
+    def warm_up(self) -> None:
+        """Answer a click on the first example, so that the first visitor does not wait for what starts only once."""
+        session = self.start()
+        if session.photo is not None:
+            height, width = session.photo.shape[:2]
+            with suppress(DataError):  # nothing is there to be found
+                prompt = Prompt(((width / 2, height / 2),), (IN,))
+                self.maps(self.answer(session, Ask(session.key, prompt, segmenter=next(iter(self.segmenters))))[0])
 
     def open_example(self, session: Session, number: object) -> Session:
         """Open an example by its number.

@@ -33,6 +33,7 @@ def click_command(argv: list[str]) -> None:
         raise ConfigError(f"{SCRIPT} needs gradio; install it with .venv/bin/pip install -r requirements-app.txt")
     check_address(options.host, options.port)
     answerer = make_answerer(options)
+    answerer.warm_up()
     with serving(answerer, options.host, options.port) as address:
         for note in answerer.predictor.notes:
             print(f"note: {note}")
