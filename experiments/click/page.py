@@ -44,7 +44,7 @@ def build_page(answerer: Answerer) -> gr.Blocks:
                 desk = _html(
                     _opened_value(answerer, start) if start.photo is not None else None,
                     html_template=_part("desk.html"),
-                    js_on_load=_part("desk.js"),
+                    js_on_load=_part("desk.js") + _part("desk_input.js"),
                     examples=examples,
                     segmenters=segmenters,
                     elem_id="rv-desk",

@@ -9,9 +9,12 @@ import pytest
 
 from datasets.new_pairs import NewPair
 from experiments.click.answer import Answer, Answerer
+from experiments.click.command import make_answerer
+from experiments.click.options import ClickOptions
 from experiments.click.panels import answer_panel, headline, maps_panel, percent
 from experiments.click.state import Ask, Session
 from experiments.prediction.predictor import ANOTHER, AS_GIVEN, WITH, WITHOUT, load_predictor
+from segmenters.options import SegmenterOptions
 from segmenters.prompts import Prompt
 
 
@@ -95,6 +98,18 @@ def test_a_model_of_one_view_answers_without_lent_surroundings(answerer: Answere
     assert list(answer.probabilities) == [AS_GIVEN]
     assert "This model sees one cut-out alone: the food (roi)." in answer_panel(answer, one.predictor)
     assert list(one.maps(session)) == ["roi"]
+
+
+def test_sam_is_offered_first_where_its_checkpoint_is_given(tiny_runs: Path, pair_tree: Path, small_sam: Path) -> None:
+    options = ClickOptions(
+        run=str(tiny_runs / "roi"),
+        examples=str(pair_tree.parent / "archive"),
+        segmenter=SegmenterOptions(name="sam", checkpoint=str(small_sam), device="cpu"),
+        device="cpu",
+    )
+    offered = make_answerer(options).segmenters
+    assert list(offered) == ["sam", "grabcut"]
+    assert offered["sam"].source.startswith("sam")
 
 
 def test_two_visitors_at_once_each_get_their_own_answer(answerer: Answerer) -> None:
