@@ -17,7 +17,7 @@ from utils.errors import DataError
 
 _Trimap = NDArray[np.uint8]
 
-_VERSION = 1  # of this file's way to masks and of the scores: a change of it makes other trees
+_VERSION = 2  # of this file's way to masks and of the scores: a change of it makes other trees
 _ROUNDS = 3
 _SURE_ELLIPSE = 0.7  # of a box's sides: objects of a photo mostly fill the middle of their box
 _SURROUNDINGS = 0.5  # of a box's longer side, on each side: what GrabCut learns the background from
