@@ -15,18 +15,32 @@ from segmenters.prompts import Box, Point, Prompt
 from segmenters.segmenter import Candidate, Mask, Photo
 from utils.errors import DataError
 
+Scale = tuple[float, float]  # pixels of the small picture per pixel of the photo, across and down
 _Trimap = NDArray[np.uint8]
 
-_VERSION = 2  # of this file's way to masks and of the scores: a change of it makes other trees
+_VERSION = 3  # of the way to masks and scores where no number below tells it
 _ROUNDS = 3
 _SURE_ELLIPSE = 0.7  # of a box's sides: objects of a photo mostly fill the middle of their box
 _SURROUNDINGS = 0.5  # of a box's longer side, on each side: what GrabCut learns the background from
 _POINT_RADIUS = 0.02  # of a box's window: what is sure around a point
 _GRID_SIDE = 0.5  # of the working side, for each of many points
 _POINT_SIDE = 0.625  # of the working side: a point costs four cuts
-_SURE_PART = 0.15  # of a reach: what is sure around a point
+_SURE_PART = 0.3  # of a reach: what is sure around a point that a person chose, mostly in the middle
+_SURE_PART_OF_GRID = 0.15  # around a point of a grid, which may lie near a border
 _REACHES = (0.04, 0.08, 0.16, 0.32)  # of the photo's longer side: how far from a point the object probably goes
 _LEAST_SIDE = 3
+_LEAST_SURROUNDINGS = 0.02  # of a window: less is too little to learn the background from
+# They decide the masks, so that a tree that was made with others is another one.
+_CONSTANTS = {
+    "version": _VERSION,
+    "rounds": _ROUNDS,
+    "sure_ellipse": _SURE_ELLIPSE,
+    "surroundings": _SURROUNDINGS,
+    "point_radius": _POINT_RADIUS,
+    "point_side": _POINT_SIDE,
+    "sure_part_of_grid": _SURE_PART_OF_GRID,
+    "reaches": list(_REACHES),
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,11 @@ class GrabCut:
     Attributes:
         working_side: longer side in pixels of the picture that is computed on; a box is cut out with what surrounds it
             first. Smaller is faster and coarser.
+        sure_part: radius around a point, as a part of the expected size, that surely belongs to the object.
     """
 
     working_side: int = 256
+    sure_part: float = _SURE_PART
 
     @property
     def source(self) -> str:
@@ -52,8 +68,8 @@ class GrabCut:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the masks."""
-        version = {"version": _VERSION, "opencv": cv2.__version__}
-        return {"name": "grabcut", "working_side": self.working_side, **version}
+        own = {"working_side": self.working_side, "sure_part": self.sure_part}
+        return {"name": "grabcut", **own, "opencv": cv2.__version__, **_CONSTANTS}
 
     def segment(self, photo: Photo, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """Return one candidate for a prompt with a box, four for one of points; see ``Segmenter.segment``."""
@@ -67,8 +83,8 @@ class GrabCut:
         """Return what a grid of points finds, best score first; on a smaller picture, as there are many points."""
         side = max(_LEAST_SIDE, round(_GRID_SIDE * self.working_side))
         small, scale = GrabCut(2 * side)._small(photo)
-        found = by_grid(GrabCut(side), small)
-        return found if scale == 1.0 else [Candidate(_enlarged(one.mask, photo), one.score) for one in found]
+        found = by_grid(GrabCut(side, _SURE_PART_OF_GRID), small)
+        return found if scale == (1.0, 1.0) else [Candidate(_enlarged(one.mask, photo), one.score) for one in found]
 
     def _masks(self, photo: Photo, prompt: Prompt) -> list[Mask]:
         if prompt.box is not None:
@@ -80,13 +96,15 @@ class GrabCut:
         window = _window(wanted, photo.shape[1], photo.shape[0])
         part = photo[window[1] : window[3], window[0] : window[2]]
         small, scale = self._small(part)
-        box = tuple((value - window[place % 2]) * scale for place, value in enumerate(wanted))
+        box = tuple((value - window[place % 2]) * scale[place % 2] for place, value in enumerate(wanted))
         trimap = _trimap_of_box(box, small.shape[1], small.shape[0])  # type: ignore[arg-type]  # four numbers
         shifted = Prompt(tuple((x - window[0], y - window[1]) for x, y in prompt.points), prompt.labels)
-        _mark(trimap, shifted, scale, _POINT_RADIUS * max(small.shape[:2]))
+        _mark(trimap, shifted, scale, _POINT_RADIUS * max(part.shape[:2]))
         found = _cut(small, trimap)
         mask = np.zeros(photo.shape[:2], dtype=bool)
         mask[window[1] : window[3], window[0] : window[2]] = _enlarged(found, part)
+        inside = _whole_pixels(wanted)
+        mask[: inside[1]] = mask[inside[3] :] = mask[:, : inside[0]] = mask[:, inside[2] :] = False
         return mask
 
     def _by_reach(self, photo: Photo, prompt: Prompt, reach: float) -> Mask:
@@ -100,20 +118,21 @@ class GrabCut:
         trimap = np.full(small.shape[:2], cv2.GC_BGD, dtype=np.uint8)
         for radius, value in ((2 * reach, cv2.GC_PR_BGD), (reach, cv2.GC_PR_FGD)):
             for point in shifted.positive:
-                _disc(trimap, point, scale, radius * scale, value)
-        _mark(trimap, shifted, scale, _SURE_PART * reach * scale)
-        found = _connected(_cut(small, trimap), [(x * scale, y * scale) for x, y in shifted.positive])
+                _disc(trimap, point, scale, radius, value)
+        _mark(trimap, shifted, scale, self.sure_part * reach)
+        found = _connected(_cut(small, trimap), [(x * scale[0], y * scale[1]) for x, y in shifted.positive])
         mask = np.zeros(photo.shape[:2], dtype=bool)
         mask[window[1] : window[3], window[0] : window[2]] = _enlarged(found, part)
         return mask
 
-    def _small(self, photo: Photo, part_of_side: float = 1.0) -> tuple[Photo, float]:
+    def _small(self, photo: Photo, part_of_side: float = 1.0) -> tuple[Photo, Scale]:
         height, width = photo.shape[:2]
         scale = min(1.0, part_of_side * self.working_side / max(height, width))
         if scale == 1.0:
-            return np.ascontiguousarray(photo), 1.0
+            return np.ascontiguousarray(photo), (1.0, 1.0)
         size = max(_LEAST_SIDE, round(width * scale)), max(_LEAST_SIDE, round(height * scale))
-        return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
+        small = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        return small, (size[0] / width, size[1] / height)
 
 
 def _window(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
@@ -128,6 +147,11 @@ def _window(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     )
 
 
+def _whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """Return the pixels that a box touches: left, top, right, bottom."""
+    return math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+
+
 def _trimap_of_box(box: Box, width: int, height: int) -> _Trimap:
     trimap = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
     left, top = min(math.floor(box[0]), width - 1), min(math.floor(box[1]), height - 1)
@@ -137,21 +161,28 @@ def _trimap_of_box(box: Box, width: int, height: int) -> _Trimap:
     half_width, half_height = (max(0.5, _SURE_ELLIPSE * (box[i + 2] - box[i]) / 2) for i in (0, 1))
     across = (columns + 0.5 - (box[0] + box[2]) / 2) / half_width
     down = (rows + 0.5 - (box[1] + box[3]) / 2) / half_height
-    trimap[across**2 + down**2 <= 1] = cv2.GC_FGD
+    from_middle = across**2 + down**2
+    if np.count_nonzero(trimap == cv2.GC_BGD) < _LEAST_SURROUNDINGS * trimap.size:
+        trimap[from_middle > _SURE_ELLIPSE**-2] = (
+            cv2.GC_PR_BGD
+        )  # the corners, outside of the ellipse that fills the box
+    trimap[from_middle <= 1] = cv2.GC_FGD
     return trimap
 
 
-def _mark(trimap: _Trimap, prompt: Prompt, scale: float, radius: float) -> None:
+def _mark(trimap: _Trimap, prompt: Prompt, scale: Scale, radius: float) -> None:
     """Mark what the points say, those outside last: they are mostly there to mend a mask."""
     for points, value in ((prompt.positive, cv2.GC_FGD), (prompt.negative, cv2.GC_BGD)):
         for point in points:
             _disc(trimap, point, scale, radius, value)
 
 
-def _disc(trimap: _Trimap, point: Point, scale: float, radius: float, value: int) -> None:
+def _disc(trimap: _Trimap, point: Point, scale: Scale, radius: float, value: int) -> None:
+    """Mark what lies within ``radius`` pixels of the photo of a point, or at least one pixel of the trimap."""
     rows, columns = np.ogrid[: trimap.shape[0], : trimap.shape[1]]
-    x, y = point[0] * scale, point[1] * scale
-    trimap[(columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= max(radius, 1.0) ** 2] = value
+    across, down = ((columns + 0.5) / scale[0] - point[0], (rows + 0.5) / scale[1] - point[1])
+    trimap[across**2 + down**2 <= max(radius, 1 / min(scale)) ** 2] = value
+    trimap[_place(point[1] * scale[1], trimap.shape[0]), _place(point[0] * scale[0], trimap.shape[1])] = value
 
 
 def _cut(photo: Photo, trimap: _Trimap) -> Mask:

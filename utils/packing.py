@@ -13,7 +13,7 @@ _NHWC, _NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state whose tensors lie one behind the other, in one tensor per type of number and device.
+    """Return a state whose tensors lie one behind the other on the CPU, in one tensor per type of number.
 
     Args:
         state: dicts, lists and tuples, to any depth, of tensors and whatever else ``torch.save`` takes.
@@ -32,14 +32,23 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
         if channels_last and not (value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)):
             return value
         values = (value.permute(_NHWC) if channels_last else value).detach().reshape(-1)
-        kind = f"{value.dtype} on {value.device}"
+        kind = str(value.dtype)
         parts.setdefault(kind, []).append(values)
         start = lengths.get(kind, 0)
         lengths[kind] = start + values.numel()
         return {_PLACE: [kind, start, list(value.shape), channels_last]}
 
     placed = _each(state, place)
-    return {_STATE: placed, _PACKED: {kind: torch.cat(own).cpu() for kind, own in parts.items()}}
+    return {_STATE: placed, _PACKED: {kind: _joined(own, lengths[kind]) for kind, own in parts.items()}}
+
+
+def _joined(parts: list[Tensor], length: int) -> Tensor:
+    """Join flat tensors on the CPU, one by one: a GPU may have no room for a second optimiser state."""
+    joined, start = torch.empty(length, dtype=parts[0].dtype), 0
+    for part in parts:
+        joined[start : start + part.numel()].copy_(part)
+        start += part.numel()
+    return joined
 
 
 def unpack(packed: dict[str, Any]) -> dict[str, Any]:
