@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from utils.errors import ConfigError, DataError
 from utils.files import sha256
+from utils.names import shown
 
 FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
 _PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
@@ -198,31 +200,66 @@ def build(shape: SamShape) -> nn.Module:
 
 
 def _filled(shape: SamShape, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    """Return the network with its weights; they are compared before anything as large as they say is computed."""
+    try:
+        network = build(shape)
+    except (RuntimeError, AssertionError, ValueError, TypeError, ArithmeticError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(_no_sam(path, f"its weights do not fit together: {reason}")) from None
+    if problem := _misfit(network.state_dict(), tensors, path.stat().st_size):
+        raise DataError(_no_sam(path, problem))
+    weights = {name: tensor.float() for name, tensor in tensors.items()}
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     if broken:
         raise DataError(
             f"segmenter.checkpoint '{path}' has {len(broken)} weights that are not finite ({', '.join(broken[:3])}); "
             f"fetch it again; {WHERE}"
         )
-    try:
-        network = build(shape)
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(_no_sam(path, f"its weights do not fit together: {reason}")) from None
+    network.load_state_dict(weights, assign=True)
     return network
+
+
+def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], size: int) -> str | None:
+    """Say why weights from a file of some bytes are not those of a network; None where they are."""
+    for what, one, other in (("lacks", wanted, found), ("has", found, wanted)):
+        if names := [name for name in one if name not in other]:
+            too_much = "" if what == "lacks" else ", which a SAM lacks"
+            return f"its weights do not fit together: it {what} {shown(names[0])}{too_much} ({len(names)} such names)"
+    for name, tensor in found.items():
+        if tensor.shape != wanted[name].shape:
+            shapes = f"{list(tensor.shape)} where {list(wanted[name].shape)} fits"
+            return f"its weights do not fit together: {name} is {shapes}"
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
+            return f"{name} is no plain tensor of floating-point numbers ({tensor.layout}, {tensor.dtype})"
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+    if needed > size:  # a view can repeat one number without end
+        return f"its weights take {needed:,} bytes, but the file has {size:,}"
+    return None
 
 
 def _content(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path, device="cpu")
+        if zipfile.is_zipfile(path):
+            _refuse_packed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except pickle.UnpicklingError:
         raise DataError(_no_sam(path, "it is no file of weights alone, or it is damaged")) from None
     except Exception as error:  # the unpickler raises many kinds on damaged files; all mean the same to a user
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(_no_sam(path, f"it is damaged or of another kind: {reason}")) from None
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse an archive that grows when it is read: torch writes none, and a small one may fill the memory."""
+    with zipfile.ZipFile(path) as archive:
+        grown = sum(entry.file_size for entry in archive.infolist())
+    size = path.stat().st_size
+    if grown > size:
+        raise DataError(_no_sam(path, f"it is packed: its {size:,} bytes hold {grown:,}"))
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Checkpoints of SAM: the published sizes come out as the package builds them, and other files are refused."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,35 @@ def _flat(weights: dict[str, Any]) -> None:
     weights["image_encoder.pos_embed"] = torch.zeros(5)
 
 
+def _packed(path: Path, weights: dict[str, Any]) -> None:
+    """Save weights and 20 MB of zeros, which take 20 kB."""
+    torch.save(weights | {"zeros": torch.zeros(5_000_000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+
+
+def _endless(weights: dict[str, Any]) -> None:
+    weights["extra"] = torch.zeros(1).expand(10**6, 10**6)
+
+
+def _repeated(weights: dict[str, Any]) -> None:
+    """One number for each weight, repeated: a network of 30 MB in a small file."""
+    for name, tensor in weights.items():
+        weights[name] = torch.zeros(1).expand(tensor.shape)
+
+
+def _whole_numbers(weights: dict[str, Any]) -> None:
+    name = "mask_decoder.iou_token.weight"
+    weights[name] = weights[name].int()
+
+
+def _other_shape(weights: dict[str, Any]) -> None:
+    weights["mask_decoder.iou_token.weight"] = torch.zeros(2, 32)
+
+
 WRONG: dict[str, tuple[Callable[[Path, dict[str, Any]], Any], str]] = {
     "missing": (lambda _path, _weights: None, "does not exist"),
     "folder": (lambda path, _: path.mkdir(), "is no file"),
@@ -146,6 +176,11 @@ WRONG: dict[str, tuple[Callable[[Path, dict[str, Any]], Any], str]] = {
     "list": (lambda path, _: torch.save([1, 2], path), "it holds no weights by name"),
     "other network": (lambda path, _: torch.save({"head.bias": torch.ones(2)}, path), "it holds head;"),
     "not finite": (_saved(_not_finite), r"has 1 weights that are not finite \(mask_decoder.iou_token.weight\)"),
+    "packed": (_packed, r"it is packed: its [\d,]+ bytes hold 2\d,\d{3},\d{3};"),
+    "endless": (_saved(_endless), r"do not fit together: it has 'extra', which a SAM lacks \(1 such names\)"),
+    "repeated": (_saved(_repeated), r"its weights take [\d,]+ bytes, but the file has"),
+    "whole numbers": (_saved(_whole_numbers), "mask_decoder.iou_token.weight is no plain tensor"),
+    "other shape": (_saved(_other_shape), r"iou_token.weight is \[2, 32\] where \[1, 32\] fits"),
     "weight missing": (_saved(lambda all_: all_.pop("image_encoder.neck.2.weight")), "do not fit together: .*neck.2"),
     "size missing": (_saved(lambda all_: all_.pop("image_encoder.pos_embed")), "it lacks image_encoder.pos_embed;"),
     "two head widths": (_saved(_other_heads), r"heads \[8, 16\] wide"),
