@@ -73,12 +73,18 @@ def _lines(path: Path, problems: list[str]) -> list[str]:
     return []
 
 
+def folder_problem(class_name: str) -> str | None:
+    """Say why the folder of a class cannot be; None where it can."""
+    folder = folder_name(class_name)
+    return name_problem(folder) if folder or not class_name.strip() else "is made of dots and blanks alone"
+
+
 def check_class_names(path: Path, names: Iterable[str], problems: list[str]) -> None:
     """Add names that cannot be folders, or would share one, to the problems of a file."""
     seen: dict[str, str] = {}
     for name in names:
         folder = folder_name(name)
-        if problem := name_problem(folder):
+        if problem := folder_problem(name):
             problems.append(f"{path}: class {shown(name)} cannot be a folder's name, since it {problem}; rename it")
         key = " ".join(folder.lower().split())
         if key in seen:

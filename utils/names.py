@@ -38,6 +38,10 @@ def name_problem(name: str) -> str | None:
 
 def path_problem(path: str) -> str | None:
     """Say why a path with ``/`` cannot be one inside a folder; None where each of its parts is a safe name."""
+    if path.startswith("/"):
+        return "starts with '/', which leads to another folder"
+    if "//" in path or path.endswith("/"):
+        return "holds a '/' that no name follows"
     return next((problem for part in path.split("/") if (problem := name_problem(part))), None)
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets.class_file import check_class_names
-from datasets.classes import folder_name
+from datasets.class_file import check_class_names, folder_problem
 from datasets.links import LinkGuard
 from datasets.prompted.cells import LARGEST, default_labels, read_box, read_labels, read_points, seen
 from datasets.prompted.photos import PromptedObject, PromptedPhoto
@@ -121,7 +120,9 @@ class _Listing:
 
     def photos(self) -> tuple[PromptedPhoto, ...]:
         """Return the photos; two with one stem in a split are a problem."""
-        check_class_names(self.path, self.classes, self.problems)
+        found: list[str] = []
+        check_class_names(self.path, self.classes, found)
+        self.problems += [problem.removeprefix(f"{self.path}: ") for problem in found]  # the title names it
         by_key: dict[tuple[str, str], PromptedPhoto] = {}
         for name, photo in self._photos.items():
             stem = _stem(name)
@@ -170,7 +171,7 @@ class _Listing:
         if self.allowed is not None and name not in self.allowed:
             hint = nearest(name[:80], self.allowed)
             self.problems.append(f"{where}: the class {shown(name)} is not among those of --classes{hint}")
-        elif problem := name_problem(folder_name(name)):
+        elif problem := folder_problem(name):
             self.problems.append(f"{where}: the class {shown(name)} cannot be a folder's name: it {problem}; rename it")
         else:
             self.classes.setdefault(name)
