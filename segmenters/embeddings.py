@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from segmenters.segmenter import Photo
-from utils.errors import ConfigError
+from utils.errors import ConfigError, DataError
 from utils.files import write_bytes
 
 _IN_MEMORY = 8  # 4 MB each at SAM's own size
@@ -49,9 +49,17 @@ class Embeddings:
         if folder is not None:
             _make_writable(folder)
 
-    def of(self, photo: Photo) -> Tensor:
-        """Return the embedding of a photo."""
-        key = _key(photo, self._facts)
+    def of(self, photo: Photo, rounding: str = "") -> Tensor:
+        """Return the embedding of a photo.
+
+        Args:
+            photo: uint8 H×W×3.
+            rounding: how the device rounds at this moment: one more of the facts, which may change.
+
+        Raises:
+            DataError: what the folder has in its place cannot be read or removed.
+        """
+        key = _key(photo, f"{self._facts} {rounding}")
         with self._lock:
             embedding = self._kept.pop(key, None)
             if embedding is None:
@@ -95,10 +103,19 @@ def _read(path: Path, key: str) -> Tensor | None:
             return embedding
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unusable(path, error) from None
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError):
         pass
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from None
     return None
+
+
+def _unusable(path: Path, error: OSError) -> DataError:
+    return DataError(f"segmenter.embeddings holds '{path}', which cannot be used: {error.strerror or error}; delete it")
 
 
 def _make_writable(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Which segmenter, with which weights; and the one place that makes it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,6 +14,8 @@ SegmenterName = Literal["grabcut", "sam"]
 SamModel = Literal["vit_b", "vit_l", "vit_h"]
 SEGMENTERS: tuple[SegmenterName, ...] = get_args(SegmenterName)
 SAM_MODELS: tuple[SamModel, ...] = get_args(SamModel)
+_FOR_SAM = ("checkpoint", "model", "prompts_at_once", "embeddings", "device", "precision")
+_FOR_GRABCUT = ("working_side",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,26 @@ class SegmenterOptions:
     def __post_init__(self) -> None:
         require(16 <= self.working_side <= 4096, "segmenter.working_side", self.working_side, "16 to 4096 pixels")
         require(self.prompts_at_once >= 1, "segmenter.prompts_at_once", self.prompts_at_once, "at least 1")
-        if self.name == "sam":
-            return
-        given = [name for name in ("checkpoint", "model", "embeddings") if getattr(self, name) is not None]
-        if given:
-            raise ConfigError(f"segmenter.{given[0]} is for SAM; add segmenter.name sam, or leave it out")
+        changed = [name for name in _FOR_SAM if getattr(self, name) != getattr(SegmenterOptions, name)]
+        if self.name == "grabcut":
+            check_given(self.name, changed)
+
+
+def check_given(segmenter: SegmenterName, given: Iterable[str]) -> None:
+    """Refuse options that a segmenter does not have.
+
+    Args:
+        segmenter: its name.
+        given: fields of ``SegmenterOptions`` that a user gave.
+
+    Raises:
+        ConfigError: with the first of them that does nothing.
+    """
+    for name in given:
+        if segmenter == "grabcut" and name in _FOR_SAM:
+            raise ConfigError(f"segmenter.{name} is for SAM; add segmenter.name sam, or leave it out")
+        if segmenter == "sam" and name in _FOR_GRABCUT:
+            raise ConfigError(f"segmenter.{name} is for GrabCut; leave it out, or take segmenter.name grabcut")
 
 
 def open_segmenter(options: SegmenterOptions) -> Segmenter:

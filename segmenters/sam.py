@@ -1,6 +1,7 @@
 """Segment Anything (Kirillov et al. 2023) through ``segment-anything``: one embedding per photo, prompts in batches."""
 
 import importlib.metadata
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -20,11 +21,13 @@ from segmenters.embeddings import Embeddings
 from segmenters.everything import distinct
 from segmenters.prompts import Prompt
 from segmenters.sam_checkpoint import Checkpoint, load_checkpoint
+from segmenters.sam_device import own_device, tf32_use
 from segmenters.segmenter import Candidate, Photo
 from utils.devices import resolve_device, resolve_precision
 from utils.errors import DataError, RunError
 from utils.sections import Device, Precision
 
+_VERSION = 1  # of this file's way to masks: a change of it makes other trees
 # The package's own values, written down since they decide masks.
 _EVERYTHING: dict[str, float | int] = {
     "points_per_side": 32,
@@ -37,6 +40,7 @@ _EVERYTHING: dict[str, float | int] = {
 }
 _MOST = 64  # masks of everything in a photo; a mask of a 12-megapixel photo takes 12 MB
 _PIXELS_AT_ONCE = 2**27  # of the masks that are enlarged together, 4 bytes each
+_PROMPTS_AT_ONCE = 256  # whose maps, of up to 800 kB a prompt, wait to be enlarged
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,7 +64,7 @@ class SamSegmenter:
         with self._pass():
             self._positions = self._network.prompt_encoder.get_dense_pe()
         facts: dict[str, str | int] = {"checkpoint": checkpoint.sha256, "precision": precision}
-        facts["image_size"] = checkpoint.shape.image_size
+        facts |= {"image_size": checkpoint.shape.image_size, "device": self._device.type}
         self._embeddings = Embeddings(self._encode, facts, folder)
 
     @property
@@ -70,29 +74,42 @@ class SamSegmenter:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the masks."""
+        """What decides the masks, to their last bits."""
         return {
             "name": "sam",
+            "version": _VERSION,
             "model": self._checkpoint.shape.name,
-            "checkpoint": self._checkpoint.path.name,
             "checkpoint_sha256": self._checkpoint.sha256,
             "image_size": self._checkpoint.shape.image_size,
             "precision": self._precision,
+            "device": self._device.type,
+            "tf32": tf32_use(self._device),
+            "prompts_at_once": self._prompts_at_once,
             "everything": dict(_EVERYTHING),
             "segment_anything": importlib.metadata.version("segment_anything"),
         }
 
     def segment(self, photo: Photo, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """Return three candidates for a prompt of one point, one for any other; see ``Segmenter.segment``."""
+        return list(self.answers(photo, prompts))
+
+    def answers(self, photo: Photo, prompts: Sequence[Prompt]) -> Iterator[list[Candidate]]:
+        """Yield what ``segment`` returns; a prompt's masks get the photo's size only when it is their turn."""
         size = self._size(photo)
         if not prompts:
-            return []
+            return
         embedding = self.embedding(photo)
-        found: dict[int, list[Candidate]] = {}
-        for numbers in _batches(prompts, self._prompts_at_once):
-            answers = self._decode(embedding, size, [prompts[number] for number in numbers])
-            found |= dict(zip(numbers, answers, strict=True))
-        return [found[number] for number in range(len(prompts))]
+        at_once = self._prompts_at_once * max(1, _PROMPTS_AT_ONCE // self._prompts_at_once)
+        for start in range(0, len(prompts), at_once):
+            some = prompts[start : start + at_once]
+            found: dict[int, tuple[Tensor, list[float]]] = {}
+            for numbers in _batches(some, self._prompts_at_once):
+                answers = self._decode(embedding, size, [some[number] for number in numbers])
+                found |= dict(zip(numbers, answers, strict=True))
+            for number in range(len(some)):
+                planes, scores = found.pop(number)
+                masks = (self._enlarged(plane, size) for plane in planes)
+                yield [Candidate(*pair) for pair in zip(masks, scores, strict=True)]
 
     def everything(self, photo: Photo) -> list[Candidate]:
         """Return what SAM's own generator of masks finds, best score first."""
@@ -112,7 +129,7 @@ class SamSegmenter:
 
     def embedding(self, photo: Photo) -> Tensor:
         """Return the embedding of a photo, 1×C×G×G on the device, computed where it was not kept."""
-        return self._embeddings.of(photo).to(self._device)
+        return self._embeddings.of(photo, tf32_use(self._device)).to(self._device)
 
     def _encode(self, photo: Photo) -> Tensor:
         pixels = torch.from_numpy(self._resize.apply_image(photo)).permute(2, 0, 1).contiguous()[None]
@@ -126,8 +143,10 @@ class SamSegmenter:
             )
         return embedding
 
-    def _decode(self, embedding: Tensor, size: tuple[int, int], prompts: Sequence[Prompt]) -> list[list[Candidate]]:
-        """Answer prompts that have as many tokens each, those without a box first."""
+    def _decode(
+        self, embedding: Tensor, size: tuple[int, int], prompts: Sequence[Prompt]
+    ) -> list[tuple[Tensor, list[float]]]:
+        """Return maps and scores for prompts that have as many tokens each, those without a box first."""
         with self._pass():
             sides = [list(side) for _, side in groupby(prompts, key=lambda prompt: prompt.box is not None)]
             tokens, dense = zip(*(self._tokens(side, size) for side in sides), strict=True)
@@ -140,8 +159,7 @@ class SamSegmenter:
             answers = []
             for prompt, planes, values in zip(prompts, low, scores.tolist(), strict=True):
                 taken = slice(1, None) if _is_ambiguous(prompt) else slice(0, 1)
-                masks = [self._enlarged(plane, size) for plane in planes[taken]]
-                answers.append([Candidate(*pair) for pair in zip(masks, values[taken], strict=True)])
+                answers.append((planes[taken].clone(), values[taken]))  # the others need not wait with it
         return answers
 
     def _tokens(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -164,8 +182,9 @@ class SamSegmenter:
     def _enlarged(self, plane: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Return one of the decoder's maps as a mask in the photo's pixels."""
         inside = self._resize.shape(size)
-        logits = self._network.postprocess_masks(plane[None, None], inside, size)[0, 0]
-        mask: NDArray[np.bool_] = (logits > self._network.mask_threshold).cpu().numpy()
+        with self._pass():
+            logits = self._network.postprocess_masks(plane[None, None], inside, size)[0, 0]
+            mask: NDArray[np.bool_] = (logits > self._network.mask_threshold).cpu().numpy()
         return mask
 
     def _size(self, photo: Photo) -> tuple[int, int]:
@@ -236,7 +255,7 @@ def open_sam(
         model: the size that they must have; null reads it from the file.
         prompts_at_once: most prompts of one photo that are decoded together.
         embeddings: folder in which photos' embeddings are kept; null keeps the last few in memory alone.
-        device: where it runs.
+        device: where it runs; of several GPUs, the one of this process (``own_device``).
         precision: of the encoder; the decoder, which is small, stays in fp32.
 
     Raises:
@@ -245,7 +264,8 @@ def open_sam(
     """
     where = resolve_device(device, "segmenter.")
     how = resolve_precision(precision, where, "segmenter.")
-    return SamSegmenter(load_checkpoint(checkpoint, model), where, how, prompts_at_once, embeddings)
+    place = own_device(where, torch.cuda.device_count(), os.environ)
+    return SamSegmenter(load_checkpoint(checkpoint, model), place, how, prompts_at_once, embeddings)
 
 
 def _is_ambiguous(prompt: Prompt) -> bool:

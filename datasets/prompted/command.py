@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from datasets.prompted.derive import PROMPT_KINDS
 from datasets.prompted.options import Derivation, PromptingOptions
-from segmenters.options import SAM_MODELS, SEGMENTERS, SegmenterOptions
+from segmenters.options import SAM_MODELS, SEGMENTERS, SegmenterOptions, check_given
 from segmenters.segmenter import CHOICES
 from utils.errors import ConfigError
 from utils.sections import Device, Precision
@@ -61,8 +61,10 @@ def take_options(options: dict[str, Any]) -> PromptingOptions | None:
         name = next(name for name in _DERIVATION if name in given)
         raise ConfigError(f"--{name} is for --prompts_from masks; the file of --prompts says what each object gets")
     segmenter = {name.removeprefix(_SEGMENTER): given[name] for name in given if name.startswith(_SEGMENTER)}
+    answers = SegmenterOptions(**segmenter)
+    check_given(answers.name, segmenter)
     return PromptingOptions(
-        segmenter=SegmenterOptions(**segmenter),
+        segmenter=answers,
         file=file,
         classes=given.get("classes"),
         derived=Derivation(**derivation) if derives else None,

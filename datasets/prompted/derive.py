@@ -15,6 +15,7 @@ from utils.errors import require
 Mask = NDArray[np.bool_]
 PromptKind = Literal["box", "center", "points"]
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
+VERSION = 1  # of this file's way to prompts, draws included: a change of it makes other trees
 LEAST_PART = 0.05  # of the largest object's area: smaller specks of an annotation are not objects
 MOST_OBJECTS = 64  # of one mask, the largest ones: more than a person would point at
 MOST_POINTS = 256

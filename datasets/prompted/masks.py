@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.archive import ArchivePhoto
 from datasets.cut_photo import open_photo
@@ -16,34 +18,47 @@ from datasets.cutouts import Mask, Photo, resize_labels
 from datasets.decode import DecodedPhoto, MaskOrientation, decode_photo
 from datasets.mask_source import ClassMask
 from datasets.picture_size import PixelLimit
-from datasets.prompted.derive import derive_prompts, key_generator
+from datasets.prompted.derive import LEAST_PART, MOST_OBJECTS, VERSION, derive_prompts, key_generator
 from datasets.prompted.options import Derivation
 from datasets.prompted.photos import PromptedObject, PromptedPhoto
+from segmenters.answering import answer
 from segmenters.grabcut import GrabCut
 from segmenters.prompts import Prompt
-from segmenters.segmenter import Candidate, Choice, Segmenter, check_mask, choose
+from segmenters.segmenter import Choice, Segmenter, check_mask
 from utils.errors import DataError, os_error_text
 from utils.files import sha256
-
-_MEMORY = 512e6  # bytes of masks that one call of a segmenter may return
-_CANDIDATES = 4  # for each prompt, at most
 
 
 @dataclass(frozen=True, eq=False)
 class FoundClass:
-    """The union of the masks of one class's objects.
+    """The union of the masks of one class's objects, in an eighth of a mask's memory.
 
     Attributes:
         name: of the class.
-        mask: H×W in the photo's own pixels.
+        bits: the mask, row by row, eight pixels a byte.
+        shape: height and width of the mask, in the photo's own pixels.
+        area: pixels in the mask.
         prompts: objects.
         score: the lowest of theirs.
     """
 
     name: str
-    mask: Mask
+    bits: NDArray[np.uint8]
+    shape: tuple[int, int]
+    area: int
     prompts: int
     score: float
+
+    @property
+    def mask(self) -> Mask:
+        """The mask, H×W."""
+        count = self.shape[0] * self.shape[1]
+        return np.unpackbits(self.bits, count=count).view(np.bool_).reshape(self.shape)
+
+    @property
+    def covers_all(self) -> bool:
+        """Whether no pixel lies outside."""
+        return self.area == self.shape[0] * self.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +82,7 @@ class SegmentedPhoto:
     def masks(self, size: int) -> Iterator[ClassMask]:
         """Yield the masks at the size of the cut-outs."""
         for one in self.found:
-            area = int(np.count_nonzero(one.mask))
-            yield ClassMask(one.name, resize_labels(one.mask, size), one.prompts, one.score, area)
+            yield ClassMask(one.name, resize_labels(one.mask, size), one.prompts, one.score, one.area)
 
 
 @dataclass(frozen=True)
@@ -105,28 +119,23 @@ class _SegmentedMasks:
     def _sha256(self, of_photo: str) -> str:
         return hashlib.sha256(json.dumps([self.settings, of_photo], sort_keys=True).encode()).hexdigest()
 
-    def _chosen(self, photo: Photo, prompts: Sequence[Prompt]) -> Iterator[Candidate]:
-        """Yield the chosen candidate of each prompt; as many prompts at a time as their masks find room for."""
-        step = max(1, int(_MEMORY / (_CANDIDATES * photo.shape[0] * photo.shape[1])))
-        for start in range(0, len(prompts), step):
-            for candidates in self.segmenter.segment(photo, prompts[start : start + step]):
-                yield choose(candidates, self.choice)
-
-    def _union(self, photo: Photo, objects: Sequence[PromptedObject]) -> tuple[list[FoundClass], list[PromptedObject]]:
-        """Return the classes in the order of their first object, and the objects of which nothing was found."""
-        found: dict[str, FoundClass] = {}
+    def _united(self, photo: Photo, objects: Sequence[PromptedObject]) -> tuple[list[FoundClass], list[PromptedObject]]:
+        """Return the classes, and the objects of which nothing was found; a class's objects follow each other."""
+        found: list[FoundClass] = []
         empty: list[PromptedObject] = []
-        for one, chosen in zip(objects, self._chosen(photo, [one.prompt for one in objects]), strict=True):
-            if not chosen.mask.any():
-                empty.append(one)
-            before = found.get(one.class_name)
-            if before is None:
-                found[one.class_name] = FoundClass(one.class_name, chosen.mask.copy(), 1, chosen.score)
-                continue
-            np.logical_or(before.mask, chosen.mask, out=before.mask)
-            score = min(before.score, chosen.score)
-            found[one.class_name] = FoundClass(one.class_name, before.mask, before.prompts + 1, score)
-        return list(found.values()), empty
+        height, width = photo.shape[:2]
+        answers = answer(self.segmenter, photo, [one.prompt for one in objects], self.choice)
+        for name, of_class in groupby(zip(objects, answers, strict=True), key=lambda pair: pair[0].class_name):
+            mask: Mask = np.zeros((height, width), dtype=np.bool_)
+            scores: list[float] = []
+            for one, chosen in of_class:
+                if not chosen.mask.any():
+                    empty.append(one)
+                mask |= chosen.mask
+                scores.append(chosen.score)
+            area = int(np.count_nonzero(mask))
+            found.append(FoundClass(name, np.packbits(mask), (height, width), area, len(scores), min(scores)))
+        return found, empty
 
 
 @dataclass(frozen=True)
@@ -164,14 +173,14 @@ class PromptedMasks(_SegmentedMasks):
         if problems:
             return problems
         try:
-            found, empty = self._union(np.asarray(decoded.image), self._in_order(photo))
+            found, empty = self._united(np.asarray(decoded.image), self._in_order(photo))
         except DataError as error:
             return [f"{path}: {error}"]
         for one in empty:
             problems += _mask_problem(np.zeros((1, 1), dtype=bool), f"{one.where}, {photo.photo}")
         wheres = {one.class_name: one.where for one in photo.objects}
         for covered in found:
-            if covered.mask.all():
+            if covered.covers_all:
                 problems += _mask_problem(covered.mask, f"{wheres[covered.name]}, {photo.photo}")
         if problems:
             return problems
@@ -204,7 +213,8 @@ class DerivedMasks(_SegmentedMasks):
     @property
     def settings(self) -> dict[str, Any]:
         """Return what decides the masks beside photo and annotation."""
-        return {**super().settings, "derived": asdict(self.derivation)}
+        rules = {"version": VERSION, "least_part": LEAST_PART, "most_objects": MOST_OBJECTS}
+        return {**super().settings, "derived": {**asdict(self.derivation), **rules}}
 
     @property
     def header(self) -> dict[str, Any]:
@@ -222,10 +232,10 @@ class DerivedMasks(_SegmentedMasks):
             for prompt in self._prompts(photo, name, opened.labels == self._ids[name])
         ]
         try:
-            found, _ = self._union(np.asarray(opened.photo.image), objects)
+            found, _ = self._united(np.asarray(opened.photo.image), objects)
         except DataError as error:
             return [f"{root / photo.photo}: {error}"]
-        useless = [one.name for one in found if one.mask.all() or not one.mask.any()]
+        useless = [one.name for one in found if one.covers_all or not one.area]
         kept = [one for one in found if one.name not in useless]
         return SegmentedPhoto(opened.photo, opened.photo_sha256, self._sha256(opened.mask_sha256), kept, useless)
 

@@ -27,8 +27,8 @@ def read_prompted(options: PreprocessOptions) -> Source:
     assert prompting is not None
     if prompting.segmenter.name == "sam" and options.workers not in (None, 1):
         raise ConfigError(
-            f"--workers {options.workers}: SAM works in one process, its prompts in batches; leave --workers out, or "
-            f"give --shard K/N to use several devices"
+            f"--workers {options.workers}: SAM works in one process, its prompts in batches; leave --workers out; "
+            f"processes of torchrun or srun take a shard and a GPU each"
         )
     if prompting.derived is not None:
         archive = read_archive(options.source, options.groups)

@@ -12,11 +12,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from segmenters import sam
 from segmenters.embeddings import _IN_MEMORY, Embeddings
 from segmenters.prompts import Prompt
 from segmenters.sam import SamSegmenter
 from segmenters.segmenter import Photo
-from utils.errors import ConfigError
+from utils.errors import ConfigError, DataError
 
 BOX = Prompt(box=(10, 10, 40, 40))
 Passes = Callable[[SamSegmenter], AbstractContextManager[dict[str, int]]]
@@ -93,6 +94,40 @@ def test_each_fact_and_each_pixel_has_an_embedding_of_its_own(tmp_path: Path) ->
             Embeddings(encode, facts, tmp_path).of(photo)
     assert encode.calls == 9
     assert len(list(tmp_path.iterdir())) == 9
+
+
+def test_another_way_of_rounding_has_an_embedding_of_its_own(tmp_path: Path) -> None:
+    encode = Encoder()
+    embeddings = Embeddings(encode, {}, tmp_path)
+    for rounding in ("none", "products", "none", "products"):
+        embeddings.of(plain(1), rounding)
+    assert encode.calls == 2
+
+
+def test_segmenters_of_other_devices_do_not_share(
+    photo: Photo, small: Callable[..., SamSegmenter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(embeddings=tmp_path).segment(photo, [BOX])
+    small(embeddings=tmp_path).segment(photo, [BOX])
+    assert len(list(tmp_path.iterdir())) == 1
+
+    def of_another_device(encode: Any, facts: dict[str, str | int], folder: Path | None) -> Embeddings:  # noqa: ANN401
+        assert facts["device"] == "cpu"
+        return Embeddings(encode, facts | {"device": "cuda"}, folder)
+
+    monkeypatch.setattr(sam, "Embeddings", of_another_device)
+    small(embeddings=tmp_path).segment(photo, [BOX])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_in_the_place_of_an_embedding_is_told(tmp_path: Path) -> None:
+    Embeddings(Encoder(), {}, tmp_path).of(plain(1))
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError) as refused:
+        Embeddings(Encoder(), {}, tmp_path).of(plain(1))
+    assert str(refused.value) == f"segmenter.embeddings holds '{path}', which cannot be used: Is a directory; delete it"
 
 
 def test_the_last_few_stay_in_memory() -> None:

@@ -161,6 +161,30 @@ def test_source_and_settings_name_the_weights(small: OpenSam, small_sam: Path) -
     assert settings["image_size"] == 128
     assert settings["precision"] == "fp32"
     assert settings["everything"]["points_per_side"] == 32
+    assert (settings["version"], settings["device"], settings["tf32"]) == (1, "cpu", "none")
+    assert settings["prompts_at_once"] == 64
+    assert small_sam.name not in json.dumps(settings), "another name of the file is no other segmenter"
+
+
+def test_answers_come_one_by_one_in_the_order_of_the_prompts(
+    photo: Photo, small: OpenSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enlarged: list[object] = []
+    real = sam.SamSegmenter._enlarged
+
+    def enlarge(self: sam.SamSegmenter, *arguments: Any) -> Any:  # noqa: ANN401  # passed on as they are
+        enlarged.append(arguments)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(sam.SamSegmenter, "_enlarged", enlarge)
+    expected = small().segment(photo, MIXED)
+    enlarged.clear()
+    answers = small().answers(photo, MIXED)
+    first = next(answers)
+    assert len(enlarged) == len(first) == 3, "masks of the photo's size are made when it is their turn"
+    assert_same([first, *answers], expected)
+    monkeypatch.setattr(sam, "_PROMPTS_AT_ONCE", 2)  # prompts whose maps wait
+    assert_same(small(prompts_at_once=2).segment(photo, MIXED), expected)
 
 
 def test_half_precision_is_the_encoders_alone(photo: Photo, small: OpenSam) -> None:
@@ -217,9 +241,14 @@ def test_options_open_sam(small_sam: Path, photo: Photo, small: OpenSam) -> None
     assert_same(segmenter.segment(photo, [BOX]), small().segment(photo, [BOX]))
 
 
-def test_options_of_sam_are_refused_beside_grabcut() -> None:
-    with pytest.raises(ConfigError, match=r"^segmenter\.checkpoint is for SAM"):
-        SegmenterOptions(checkpoint="sam.pth")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("checkpoint", "sam.pth"), ("device", "cpu"), ("precision", "fp32"), ("prompts_at_once", 1), ("embeddings", "e")],
+)
+def test_options_of_sam_are_refused_beside_grabcut(name: str, value: Any) -> None:  # noqa: ANN401  # of many types
+    with pytest.raises(ConfigError, match=rf"^segmenter\.{name} is for SAM"):
+        SegmenterOptions(**{name: value})
+    SegmenterOptions(name="sam", **{name: value})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -51,7 +51,9 @@ ROWS: list[tuple[str, str]] = [
     ("a.png,../ketchup,,,,,8 6 28 26", "the class '../ketchup' cannot be a folder's name: it starts with a dot"),
     ("b.png,ketchup,../test,,,,8 6 28 26", "the split '../test' holds a slash"),
     ("../a.png,ketchup,,,,,8 6 28 26", "the photo '../a.png' starts with a dot"),
-    ("/etc/passwd,ketchup,,,,,8 6 28 26", "the photo '/etc/passwd' "),
+    ("/etc/passwd,ketchup,,,,,8 6 28 26", "the photo '/etc/passwd' starts with '/'"),
+    ("more//c.png,ketchup,,,,,8 6 28 26", "the photo 'more//c.png' holds a '/' that no name follows"),
+    ("a.png,..,,,,,8 6 28 26", "the class '..' cannot be a folder's name: it is made of dots and blanks alone"),
     ("A.png,ketchup,,,,,8 6 28 26", "photos/A.png does not exist; copy it there or remove the row"),
     ("a.png,ketchup,,,,8 6 28 26", "has 6 cells where the first line has 7"),
     ("b.png,Ketchup,,,,,8 6 28 26", "classes 'ketchup' and 'Ketchup' differ only by blanks, case or a slash"),
@@ -66,17 +68,18 @@ def test_rows_that_cannot_be(photos: "Photos", row: str, words: str) -> None:
     photos.prompts("a.png,ketchup,,,,,8 6 28 26", row)
     message = refusal(photos)
     assert message.startswith(f"prompts {photos.file}: ")
+    assert message.count(str(photos.file)) == 1
     assert words in message
     assert len(message.splitlines()) == 1
     assert not (photos.root / ".tree.partial").exists()
 
 
 def test_every_problem_of_a_file_at_once(photos: "Photos") -> None:
-    photos.prompts(*(row for row, _ in ROWS[:23]), "a.png,ketchup,test,,,,1 1 2 2", "a.png,ketchup,,t,,,1 1 2 2")
+    photos.prompts(*(row for row, _ in ROWS[:25]), "a.png,ketchup,test,,,,1 1 2 2", "a.png,ketchup,,t,,,1 1 2 2")
     lines = refusal(photos).splitlines()
-    assert lines[0] == f"prompts {photos.file}: 25 problems"
+    assert lines[0] == f"prompts {photos.file}: 27 problems"
     found = [line.partition(". ")[2].partition(":")[0].split()[1] for line in lines[1:]]
-    assert found == [str(number) for number in range(2, 27)]
+    assert found == [str(number) for number in range(2, 29)]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +221,8 @@ def test_a_split_that_the_tree_lacks(photos: "Photos", filler: "Filler") -> None
         ("--jitter 0.1", "--jitter is for --prompts_from masks"),
         ("--segmenter sma", "argument --segmenter/--segmenter.name: invalid choice: 'sma'"),
         ("--segmenter.checkpoint sam.pth", "segmenter.checkpoint is for SAM; add segmenter.name sam"),
+        ("--segmenter.prompts_at_once 64", "segmenter.prompts_at_once is for SAM; add segmenter.name sam"),
+        ("--segmenter sam --segmenter.working_side 256", "segmenter.working_side is for GrabCut; leave it out"),
         ("--segmenter.working_side 3", "segmenter.working_side is 3; it must be 16 to 4096 pixels"),
         ("--segmenter.chioce score", "unknown option '--segmenter.chioce'; did you mean '--segmenter.choice'"),
     ],

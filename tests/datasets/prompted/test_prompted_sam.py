@@ -1,7 +1,7 @@
 """A tree from prompts that a small SAM answers, through the script."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,13 @@ def test_sam_sees_each_photo_once_and_shards_write_the_same(
     photos: "Photos", small_sam: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    real = SamSegmenter.segment
+    real = SamSegmenter.answers
 
-    def segment(self: SamSegmenter, photo: Photo, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
+    def answers(self: SamSegmenter, photo: Photo, prompts: Sequence[Prompt]) -> Iterator[list[Candidate]]:
         seen.append(len(prompts))
         return real(self, photo, prompts)
 
-    monkeypatch.setattr(SamSegmenter, "segment", segment)
+    monkeypatch.setattr(SamSegmenter, "answers", answers)
     sam = ["--segmenter", "sam", "--segmenter.checkpoint", str(small_sam), "--segmenter.device", "cpu"]
 
     def run(target: str, *options: str) -> Path:
@@ -42,6 +42,7 @@ def test_sam_sees_each_photo_once_and_shards_write_the_same(
     sha256 = hashlib.sha256(small_sam.read_bytes()).hexdigest()
     (entry,) = yaml.safe_load((tree / "preprocess.yaml").read_text())["archives"]
     assert entry["segmenter"]["checkpoint_sha256"] == sha256
+    assert small_sam.name not in str(entry), "the file's name is no part of the segmenter"
     sources = {row.mask_source for row in read_manifest(tree / "manifest.csv")}
     assert sources == {row.segmenter for row in read_masks(tree / "masks.csv")}
     (source,) = sources

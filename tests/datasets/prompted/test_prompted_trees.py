@@ -239,7 +239,8 @@ def test_prompts_from_masks_give_the_keys_of_the_annotated_tree(
     assert {row.mask_source for row in rows[1]} == {"filler:0123"}
     assert not {row.mask_sha256 for row in rows[0]} & {row.mask_sha256 for row in rows[1]}
     (entry,) = entries(tmp_path / "boxes")
-    assert entry["derived"] == {"kind": "box", "points": 1, "jitter": 0.0, "seed": 0}
+    rules = {"version": 1, "least_part": 0.05, "most_objects": 64}
+    assert entry["derived"] == {"kind": "box", "points": 1, "jitter": 0.0, "seed": 0} | rules
     with pytest.raises(DataError, match="other options"):
         photos.preprocess(tmp_path / "boxes", src=archive, derived=Derivation(kind="center"))
 
