@@ -1,5 +1,6 @@
 """What export.py refuses: one line that says what to do, and nothing written."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import yaml
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from experiments.export.command import export_command
+from experiments.prediction.description import describe
 from experiments.prediction.predictor import load_predictor
 from utils.errors import ConfigError, DataError, ReportedError, RunError
 
@@ -48,6 +51,55 @@ def test_a_folder_with_something_in_it(run: Path, tmp_path: Path) -> None:
     assert "add --overwrite" in refusal(ConfigError, "--run", run, "--out", tmp_path)
     (tmp_path / "thesis.tex").write_text("")
     assert "(thesis.tex)" in refusal(ConfigError, "--run", run, "--out", tmp_path, "--overwrite")
+
+
+def test_a_users_file_in_a_subfolder_of_an_export(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "roi_backbone").mkdir()
+    for path in (tmp_path / "export.json", tmp_path / "roi_backbone" / "config.json"):
+        path.write_text("")
+    assert "add --overwrite" in refusal(ConfigError, "--run", run, "--out", tmp_path)
+    notes = tmp_path / "roi_backbone" / "my_notes.txt"
+    notes.write_text("months of work")
+    assert "(roi_backbone/my_notes.txt)" in refusal(ConfigError, "--run", run, "--out", tmp_path, "--overwrite")
+    notes.unlink()
+    (tmp_path / "README.md").mkdir()
+    assert "(README.md)" in refusal(ConfigError, "--run", run, "--out", tmp_path, "--overwrite")
+    assert (tmp_path / "README.md").is_dir()
+
+
+@pytest.fixture
+def sizeless(run: Path, tmp_path: Path) -> Path:
+    """A run that does not say to what size its pairs were made, and whose tree is gone."""
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    metrics = json.loads((copy / "metrics.json").read_text())
+    del metrics["pair_side"]
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["data"]["root"] = "/home/somebody/pairs"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    return copy
+
+
+def test_a_size_that_nobody_knows_is_asked_for(run: Path, sizeless: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert not describe(sizeless).size_known
+    text = refusal(ConfigError, "--run", sizeless, "--out", out)
+    assert "/home/somebody/pairs" in text
+    assert "--size N" in text
+    assert "--size is 64" in refusal(ConfigError, "--run", run, "--out", out, "--size", 64)
+    assert "size is -1; it must be 0 to 16384" in refusal(ConfigError, "--run", run, "--out", out, "--size", -1)
+    assert not out.exists()
+    export_command(["--run", str(sizeless), "--out", str(out), "--size", "64"])
+    exported = describe(out)
+    assert (exported.size, exported.size_known, exported.notes) == (64, True, [])
+    for path in out.iterdir():
+        assert b"/home/somebody" not in path.read_bytes(), path
+
+
+def test_a_guessed_size_is_told_without_a_path(sizeless: Path) -> None:
+    (note,) = describe(sizeless).notes
+    assert "224 pixels are taken" in note
+    assert "/" not in note
 
 
 def test_an_unfinished_and_a_damaged_run(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,19 +15,17 @@ from experiments.export.folder import describe_export, portable
 from experiments.export.hub import check_push, push
 from experiments.export.onnx import write_onnx
 from experiments.export.options import BESIDE_TIMM_FILE, ONNX_FILE, README_FILE, ExportOptions, output_folder
+from experiments.export.record import record_of
 from experiments.kinds import Model
-from experiments.prediction.description import EXPORT_FILE, Description, describe
+from experiments.prediction.description import EXPORT_FILE, SIZE_GUESSED, Description, describe
 from experiments.runs import load_model
 from Off_the_shelfs.model import OffTheShelf
 from Off_the_shelfs.timm_folder import write_timm_folder
 from utils.checkpoints import WEIGHTS_FILE
 from utils.config import parse_config
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError
 from utils.files import whole_folder, write_text
-from utils.json_file import read_json_object
 from utils.processes import refuse_several
-from utils.provenance import describe_machine
-from utils.run_directory import METRICS_FILE
 
 SCRIPT = "export.py"
 
@@ -55,8 +54,8 @@ def export_run(options: ExportOptions) -> Path:
     out = output_folder(options)
     if options.push is not None:
         check_push(options.push)
-    description = describe(options.run)
-    scores, came_from = _record(description)
+    description = _sized(describe(options.run), options.size)
+    record = record_of(description)
     model = load_model(
         description.kind,
         portable(description.config),
@@ -68,7 +67,7 @@ def export_run(options: ExportOptions) -> Path:
     for note in description.notes:
         print(f"note: {note}")
     with whole_folder(out) as folder:
-        _fill(folder, options, description, model, {"scores": scores, "origin": came_from})
+        _fill(folder, options, description, model, record)
     return out
 
 
@@ -102,26 +101,20 @@ def _write_timm(folder: Path, description: Description, model: Model) -> list[st
     return list(modules)
 
 
-def _record(description: Description) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return the test scores of a model and where it came from, as its run or its export recorded them."""
-    machine = describe_machine("cpu")
-    code = {key: machine["code"][key] for key in ("commit", "dirty")}
-    here = {"started": machine["started"], "code": code, "python": machine["python"], "versions": machine["versions"]}
-    exported = description.path / EXPORT_FILE
-    if exported.is_file():
-        document = read_json_object(exported)
-        scores, origin = document.get("scores"), document.get("origin")
-        return scores if _is_scores(scores) else None, {"exported_again": here, "origin": origin}
-    metrics = read_json_object(description.path / METRICS_FILE)
-    if not _is_scores(metrics.get("test")):
-        raise DataError(f"{description.path / METRICS_FILE} is damaged: it holds no test scores; train again")
-    facts = {key: metrics.get(key) for key in ("seed", "epochs", "selection", "selected_epoch", "fingerprint")}
-    return metrics["test"], {"run": description.name, **facts, "exported": here}
-
-
-def _is_scores(scores: object) -> bool:
-    """Say whether these are scores by name: numbers, their intervals, and null where there is none."""
-    if not isinstance(scores, dict):
-        return False
-    values = [item for value in scores.values() for item in (value if isinstance(value, list) else [value])]
-    return all(item is None or (isinstance(item, int | float) and abs(item) < 1e12) for item in values)
+def _sized(description: Description, size: int | None) -> Description:
+    """Return a description whose size is a fact: recorded, or given by ``--size``."""
+    if description.size_known:
+        if size not in (None, description.size):
+            raise ConfigError(
+                f"--size is {size}, but {description.path} records {description.size} px (0 keeps the photo's size); "
+                f"leave --size out"
+            )
+        return description
+    if size is None:
+        raise ConfigError(
+            f"{description.path} does not say to what size its pairs were made, and its data.root, "
+            f"{description.config.data.root}, is not there: run {SCRIPT} from where that folder is, or add --size N "
+            f"(longer side in pixels; 0 for pairs that kept their photo's size)"
+        )
+    notes = [note for note in description.notes if note != SIZE_GUESSED]
+    return replace(description, size=size, size_known=True, notes=notes)

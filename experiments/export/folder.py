@@ -1,15 +1,15 @@
 """The exported folder: what ``export.json`` says, written and read back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from safetensors import SafetensorError, safe_open
+from typing import Any
 
 from datasets.classes import ClassMap
 from experiments.analysis.calibration import COLDEST, HOTTEST
-from experiments.export.options import BESIDE_TIMM_FILE
+from experiments.export.entries import REMEDY, damaged, entry, entry_within, number, read_document, text, whole
+from experiments.export.network import check_network, short
+from experiments.export.options import BESIDE_TIMM_FILE, LARGEST_SIDE
 from experiments.kinds import KINDS, OFF_THE_SHELF, Config, Kind
 from experiments.prediction.description import EXPORT_FILE, Description
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfConfig
@@ -18,20 +18,14 @@ from utils.checkpoints import WEIGHTS_FILE, check_weights
 from utils.config import from_mapping
 from utils.errors import ConfigError, DataError
 from utils.files import sha256
-from utils.json_file import read_json_object
 from utils.names import shown
 
 FORMAT = 1
 # What of a data section decides how a pair becomes the pictures of a model.
 PICTURE_KEYS = ("view", "image_size", "bars", "normalise")
-LARGEST_SIDE = 16_384
 MOST_CLASSES = 100_000
-_LONGEST_TEXT = 1000
+_LONGEST_BACKBONE = 200
 _BARS = {"black": 0, "grey": 125}
-_REMEDY = "export the run again"
-
-Value = TypeVar("Value")
-Number = TypeVar("Number", int, float)
 
 
 def describe_export(
@@ -68,7 +62,7 @@ def describe_export(
             "bytes": weights.stat().st_size,
             "sha256": sha256(weights),
         },
-        "notes": [note.replace(str(description.path), description.name) for note in description.notes],
+        "notes": list(description.notes),
     }
 
 
@@ -89,31 +83,32 @@ def portable(config: Config) -> Config:
 def read_export(folder: Path) -> Description:
     """Read the description of an exported model and check that its weights are those that were written.
 
-    Whoever wrote the folder: no other file is opened, no code is run, and what is read is no larger than the weights.
+    Whoever wrote the folder: no other file is opened, no code is run, and what is read or built is no larger than the
+    weights.
 
     Raises:
         ConfigError: the model cannot be built as described.
         DataError: the description is damaged, of another version, or the weights are not the ones it names.
     """
     path = folder / EXPORT_FILE
-    document = read_json_object(path, "description of an exported model")
+    document = read_document(path)
     if document.get("format") != FORMAT:
         raise DataError(
             f"{path} has the format {shown(str(document.get('format')))} where this version of the project reads "
-            f"{FORMAT}; use the version that wrote it, or {_REMEDY}"
+            f"{FORMAT}; use the version that wrote it, or {REMEDY}"
         )
     kind = KINDS.get(str(document.get("kind")))
     if kind is None:
-        raise _damaged(path, "kind", f"one of {', '.join(KINDS)}")
+        raise damaged(path, "kind", f"one of {', '.join(KINDS)}")
     classes = _classes(document, path)
-    temperature = _within(document, "temperature", _number, COLDEST, HOTTEST, path)
-    size = _within(document, "size", _whole, 0, LARGEST_SIDE, path)
-    name, calibration = (_get(document, key, _text, "a line of text", path) for key in ("name", "calibration"))
+    temperature = entry_within(document, "temperature", number, COLDEST, HOTTEST, path)
+    size = entry_within(document, "size", whole, 0, LARGEST_SIDE, path)
+    name, calibration = (entry(document, key, text, "a line of text", path) for key in ("name", "calibration"))
     notes = document.get("notes")
-    if not isinstance(notes, list) or None in map(_text, notes):
-        raise _damaged(path, "notes", "a list of lines")
+    if not isinstance(notes, list) or None in map(text, notes):
+        raise damaged(path, "notes", "a list of lines")
     weights, config = _weights(document, folder), _config(document, kind, path)
-    _check_head(weights, config, len(classes))
+    check_network(weights, kind, config, len(classes))
     return Description(
         path=folder,
         name=name,
@@ -126,6 +121,7 @@ def read_export(folder: Path) -> Description:
         calibration=calibration,
         weights=weights,
         notes=notes,
+        folders=classes.folders,
     )
 
 
@@ -136,11 +132,11 @@ def _classes(document: Mapping[str, Any], path: Path) -> ClassMap:
         or not 2 <= len(rows) <= MOST_CLASSES
         or not all(isinstance(row, dict) for row in rows)
     ):
-        raise _damaged(path, "classes", f'2 to {MOST_CLASSES:,} of \'{{"name": …, "folder": …}}\'')
-    if not isinstance(ambiguous, list) or None in map(_text, ambiguous):
-        raise _damaged(path, "ambiguous", "a list of class names")
+        raise damaged(path, "classes", f'2 to {MOST_CLASSES:,} of \'{{"name": …, "folder": …}}\'')
+    if not isinstance(ambiguous, list) or None in map(text, ambiguous):
+        raise damaged(path, "ambiguous", "a list of class names")
     names, folders = (
-        tuple(_get(row, key, _text, "a line of text", path) for row in rows) for key in ("name", "folder")
+        tuple(entry(row, key, text, "a line of text", path) for row in rows) for key in ("name", "folder")
     )
     try:
         return ClassMap(names, folders, tuple(ambiguous))
@@ -152,81 +148,36 @@ def _config(document: Mapping[str, Any], kind: Kind, path: Path) -> Config:
     """Rebuild the configuration from its model section and the part of its data section that decides pictures."""
     model, data = document.get("model"), document.get("data")
     if not isinstance(model, dict):
-        raise _damaged(path, "model", "the model section of a configuration")
+        raise damaged(path, "model", "the model section of a configuration")
     known = PICTURE_KEYS if kind is OFF_THE_SHELF else PICTURE_KEYS[1:]
     if not isinstance(data, dict) or set(data) != set(known):
-        raise _damaged(path, "data", f"a section of {', '.join(known)}")
+        raise damaged(path, "data", f"a section of {', '.join(known)}")
     try:
-        return portable(from_mapping(kind.config_class, {"model": model, "data": data}, path))
+        config = portable(from_mapping(kind.config_class, {"model": model, "data": data}, path))
     except ConfigError as error:
-        raise ConfigError(f"{error}; {_REMEDY}") from None
+        raise ConfigError(f"{short(str(error))}; {REMEDY}") from None
+    for backbone in vars(config.model).values():
+        if isinstance(backbone, BackboneConfig) and len(backbone.name) > _LONGEST_BACKBONE:
+            raise ConfigError(f"{path}: unknown backbone {shown(backbone.name)}; {REMEDY}")
+    return config
 
 
 def _weights(document: Mapping[str, Any], folder: Path) -> Path:
     """Return the file of the weights after a look at every byte of it."""
-    path, entry = folder / EXPORT_FILE, document.get("weights")
+    path, named = folder / EXPORT_FILE, document.get("weights")
     names = (WEIGHTS_FILE, BESIDE_TIMM_FILE)
-    if not isinstance(entry, dict) or entry.get("file") not in names:
-        raise _damaged(path, "weights", f"the name, size and hash of one of {', '.join(names)}")
-    file = folder / str(entry["file"])
+    if not isinstance(named, dict) or named.get("file") not in names:
+        raise damaged(path, "weights", f"the name, size and hash of one of {', '.join(names)}")
+    file = folder / str(named["file"])
     if not file.is_file():
         raise DataError(f"{folder} has no {file.name}, the weights of the exported model; restore the file")
-    if file.stat().st_size != entry.get("bytes"):
+    if file.stat().st_size != named.get("bytes"):
         raise DataError(
-            f"{file} has {file.stat().st_size:,} bytes, not those that were exported; restore it, or {_REMEDY}"
+            f"{file} has {file.stat().st_size:,} bytes, not those that were exported; restore it, or {REMEDY}"
         )
-    if sha256(file) != entry.get("sha256"):
+    if sha256(file) != named.get("sha256"):
         raise DataError(
-            f"{file} is not what was exported: its SHA-256 differs from that in {path}; restore it, or {_REMEDY}"
+            f"{file} is not what was exported: its SHA-256 differs from that in {path}; restore it, or {REMEDY}"
         )
     check_weights(file)
     return file
-
-
-def _check_head(weights: Path, config: Config, n_classes: int) -> None:
-    """Compare the head with its tensors before it is built, since a description can ask for any width."""
-    one_view = isinstance(config, OffTheShelfConfig)
-    key, width = ("head.1.weight", None) if one_view else ("head.4.weight", getattr(config.model, "hidden_width", None))
-    try:
-        with safe_open(weights, framework="pt") as file:
-            shape = file.get_slice(key).get_shape() if key in file.keys() else None  # noqa: SIM118  # no mapping
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{weights} is damaged or not a safetensors file: {error}") from None
-    if shape is None or len(shape) != 2 or shape[0] != n_classes or width not in (None, shape[1]):
-        found = "no such tensor" if shape is None else "×".join(map(str, shape))
-        wanted = f"{n_classes}×{'D' if width is None else width}"
-        raise DataError(f"the weights in {weights} do not fit {EXPORT_FILE}: {key} is {found}, not {wanted}; {_REMEDY}")
-
-
-def _get(document: Mapping[str, Any], key: str, read: Callable[[Any], Value | None], allowed: str, path: Path) -> Value:
-    value = read(document.get(key))
-    if value is None:
-        raise _damaged(path, key, allowed)
-    return value
-
-
-def _within(
-    document: Mapping[str, Any], key: str, read: Callable[[Any], Number | None], least: float, most: float, path: Path
-) -> Number:
-    allowed = f"a number from {least:g} to {most:g}"
-    value = _get(document, key, read, allowed, path)
-    if not least <= value <= most:
-        raise _damaged(path, key, allowed)
-    return value
-
-
-def _text(value: Any) -> str | None:  # noqa: ANN401  # whatever JSON holds
-    return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable() else None
-
-
-def _whole(value: Any) -> int | None:  # noqa: ANN401
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> float | None:  # noqa: ANN401
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e9 else None  # JSON knows NaN and whole numbers of any size
-
-
-def _damaged(path: Path, key: str, allowed: str) -> DataError:
-    return DataError(f"{path} is damaged: '{key}' must be {allowed}; restore it, or {_REMEDY}")

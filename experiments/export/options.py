@@ -15,10 +15,10 @@ TIMM_CONFIG_FILE = "config.json"
 # Where model.safetensors is timm's, ours lie beside it.
 BESIDE_TIMM_FILE = "weights.safetensors"
 MODULES = ("roi_backbone", "extra_roi_backbone")
-_OWN = {
-    *(EXPORT_FILE, WEIGHTS_FILE, BESIDE_TIMM_FILE, README_FILE, ONNX_FILE, ONNX_WEIGHTS_FILE, TIMM_CONFIG_FILE),
-    *MODULES,
-}
+# All that an export writes.
+OWN_FILES = (EXPORT_FILE, WEIGHTS_FILE, BESIDE_TIMM_FILE, README_FILE, ONNX_FILE, ONNX_WEIGHTS_FILE, TIMM_CONFIG_FILE)
+MODULE_FILES = (TIMM_CONFIG_FILE, WEIGHTS_FILE)
+LARGEST_SIDE = 16_384
 
 OnnxInput = Literal["float32", "uint8"]
 
@@ -30,6 +30,8 @@ class ExportOptions:
     Attributes:
         run: folder of a finished run, or one that an earlier export wrote.
         out: folder to write.
+        size: longer side in pixels to which photo and mask are resized before they are cut, 0 keeps the photo's; for
+            a run that does not record it, and no other.
         overwrite: replace what an earlier export left in that folder.
         onnx: write model.onnx too, checked against PyTorch.
         onnx_input: ``float32`` takes normalised pictures, ``uint8`` pixels in 0..255 and normalises them itself.
@@ -41,6 +43,7 @@ class ExportOptions:
 
     run: str | None = None
     out: str | None = None
+    size: int | None = None
     overwrite: bool = False
     onnx: bool = False
     onnx_input: OnnxInput = "float32"
@@ -51,6 +54,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         require(18 <= self.opset <= 30, "opset", self.opset, "18 to 30")
+        require(self.size is None or 0 <= self.size <= LARGEST_SIDE, "size", self.size, f"0 to {LARGEST_SIDE}")
 
 
 def output_folder(options: ExportOptions) -> Path:
@@ -69,7 +73,7 @@ def output_folder(options: ExportOptions) -> Path:
     found = sorted(path.name for path in folder.iterdir())
     if not found:
         return folder
-    foreign = [name for name in found if name not in _OWN]
+    foreign = _foreign(folder, found)
     if EXPORT_FILE not in found or foreign:
         raise ConfigError(
             f"--out {folder} holds what no export wrote ({', '.join((foreign or found)[:3])}); name another folder"
@@ -77,3 +81,19 @@ def output_folder(options: ExportOptions) -> Path:
     if not options.overwrite:
         raise ConfigError(f"--out {folder} holds an earlier export; add --overwrite, or name another folder")
     return folder
+
+
+def _foreign(folder: Path, found: list[str]) -> list[str]:
+    """Return what in a folder no export wrote; its subfolders are looked into where all else is an export's."""
+    foreign = [name for name in found if name not in (*OWN_FILES, *MODULES)]
+    if foreign:
+        return foreign
+    odd = [name for name in found if (folder / name).is_dir() != (name in MODULES)]
+    for module in MODULES:
+        if (folder / module).is_dir():
+            odd += [
+                f"{module}/{path.name}"
+                for path in sorted((folder / module).iterdir())
+                if path.name not in MODULE_FILES or path.is_dir()
+            ]
+    return odd

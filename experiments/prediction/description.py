@@ -15,11 +15,16 @@ from experiments.runs import RunRecord, read_runs
 from utils.arrays import read_arrays
 from utils.checkpoints import WEIGHTS_FILE
 from utils.errors import ConfigError, DataError
-from utils.run_directory import LOGITS_FILE
+from utils.run_directory import LOGITS_FILE, METRICS_FILE
 
 EXPORT_FILE = "export.json"
 HUB_PREFIX = "hf-hub:"
 _USUAL_SIZE = 224
+# It travels with an exported model, so it names no folder.
+SIZE_GUESSED = (
+    f"the run does not say to what size its pairs were made, and their folder is not there: {_USUAL_SIZE} pixels are "
+    f"taken, the default of preprocessing"
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Description:
         calibration: how the temperature was found, in words.
         weights: file of the weights.
         notes: what a user should know, one line each.
+        folders: the classes' folder names, in the same order; null where they follow from the names.
+        size_known: whether ``size`` was recorded, and not guessed.
     """
 
     path: Path
@@ -51,10 +58,14 @@ class Description:
     calibration: str
     weights: Path
     notes: list[str] = field(default_factory=list)
+    folders: tuple[str, ...] | None = None
+    size_known: bool = True
 
     @property
     def class_map(self) -> ClassMap:
         """The classes with their folder names."""
+        if self.folders is not None:
+            return ClassMap(self.classes, self.folders, self.ambiguous)
         return ClassMap.from_names(self.classes, self.ambiguous)
 
 
@@ -88,10 +99,10 @@ def describe(source: str | Path) -> Description:
 
 
 def _of_run(record: RunRecord) -> Description:
-    notes: list[str] = []
     names = [f"{split}{ending}" for split in ("test", "validation") for ending in ("", "_label")]
     arrays = read_arrays(record.path / LOGITS_FILE, [*names, "ambiguous"], optional=True)
     temperature, calibration = _temperature(record, arrays)
+    size = _size(record)
     return Description(
         path=record.path,
         name=record.name,
@@ -99,11 +110,12 @@ def _of_run(record: RunRecord) -> Description:
         config=record.config,
         classes=record.classes,
         ambiguous=_ambiguous(record, arrays),
-        size=_size(record, notes),
+        size=_USUAL_SIZE if size is None else size,
         temperature=temperature,
         calibration=calibration,
         weights=record.path / WEIGHTS_FILE,
-        notes=notes,
+        notes=[SIZE_GUESSED] if size is None else [],
+        size_known=size is not None,
     )
 
 
@@ -122,17 +134,14 @@ def _ambiguous(record: RunRecord, arrays: dict[str, NDArray[Any]]) -> tuple[str,
     return tuple(record.classes[place] for place in arrays.get("ambiguous", np.zeros(0, np.int64)).tolist())
 
 
-def _size(record: RunRecord, notes: list[str]) -> int:
-    """Return the longer side of the pairs that a run was trained on, in pixels; 0 where they kept their photos'."""
+def _size(record: RunRecord) -> int | None:
+    """Return the longer side of a run's pairs in pixels, 0 where they kept their photos'; null where nothing tells."""
     data, root = record.config.data, Path(record.config.data.root)
     if data.source == "archive":
         return data.archive.size
-    if "pair_side" in record.metrics:
-        return int(record.metrics["pair_side"])
-    if (root / RECORD_FILE).is_file():
-        return TreeRecord.load(root / RECORD_FILE).size
-    notes.append(
-        f"{record.path} does not say to what size its pairs were made, and {root} is not there: {_USUAL_SIZE} pixels "
-        f"are taken, the default of preprocessing"
-    )
-    return _USUAL_SIZE
+    side = record.metrics.get("pair_side")
+    if isinstance(side, int) and side >= 0:
+        return side
+    if side is not None:
+        raise DataError(f"{record.path / METRICS_FILE} is damaged: 'pair_side' must be a number of pixels; restore it")
+    return TreeRecord.load(root / RECORD_FILE).size if (root / RECORD_FILE).is_file() else None

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from experiments.export import network
 from experiments.export.command import export_command
 from experiments.export.folder import read_export
+from experiments.prediction.description import describe
 from experiments.prediction.predictor import load_predictor
 from experiments.runs import load_index, read_runs
-from utils.errors import UserError
+from utils.checkpoints import load_into
+from utils.errors import DataError, UserError
 from utils.files import sha256
 
 Change = Callable[[dict[str, Any]], object]
@@ -68,7 +72,8 @@ def test_the_description_says_to_others_what_each_view_is(exported_pair: Path) -
 def test_an_exported_folder_is_exported_again_to_the_same_bytes(plain: Path, tmp_path: Path) -> None:
     export_command(["--run", str(plain), "--out", str(tmp_path / "again")])
     first, again = (json.loads((folder / "export.json").read_text()) for folder in (plain, tmp_path / "again"))
-    assert again.pop("origin")["origin"] == first.pop("origin")
+    origin, first_origin = again.pop("origin"), first.pop("origin")
+    assert {**origin, "exported": first_origin["exported"]} == first_origin
     assert {**again, "name": first["name"]} == first
     assert sha256(tmp_path / "again" / "model.safetensors") == sha256(plain / "model.safetensors")
 
@@ -93,6 +98,10 @@ DAMAGE: dict[str, Change] = {
     "an unknown key of the model": lambda d: d["model"].update(code="import os"),
     "a backbone from the hub": lambda d: d["model"]["roi_backbone"].update(name="hf-hub:someone/model"),
     "a backbone from a folder": lambda d: d["model"]["roi_backbone"].update(name="local-dir:/etc"),
+    "a backbone of another network": lambda d: d["model"]["roi_backbone"].update(name="test_resnet"),
+    "a backbone of 100,000 letters": lambda d: d["model"]["roi_backbone"].update(name="v" * 100_000),
+    "a key of 100,000 letters": lambda d: d["model"].update({"v" * 100_000: 1}),
+    "an infinity where nobody looks": lambda d: d["origin"].update(seed=math.inf),
     "a head of other width": lambda d: d["model"].update(hidden_width=641),
     "a head that fills the memory": lambda d: d["model"].update(hidden_width=10**13),
     "a dropout beyond 1": lambda d: d["model"].update(dropout=2.0),
@@ -184,3 +193,71 @@ def test_a_description_does_not_make_us_read_other_files(spoilt: Path, tmp_path:
         document["model"][f"{view}_backbone"] |= {"weights": str(tmp_path / "none.pth"), "pretrained": True}
     path.write_text(json.dumps(document))
     load_predictor(spoilt, device="cpu")  # reads its own weights, which are there
+
+
+def test_a_network_beyond_its_weights_is_refused_before_it_takes_memory(
+    spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def spy(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+        built.extend(tensor.device.type for tensor in model.state_dict().values())
+        load_into(model, weights, source)
+
+    monkeypatch.setattr(network, "load_into", spy)
+    path = spoilt / "export.json"
+    document = json.loads(path.read_text())
+    document["model"]["extra_roi_backbone"]["name"] = "vit_tiny_patch16_224"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="do not fit this model"):
+        describe(spoilt)  # reads, and never builds for use
+    assert set(built) == {"meta"}
+
+
+def test_classes_keep_the_folders_that_were_written(spoilt: Path) -> None:
+    path = spoilt / "export.json"
+    document = json.loads(path.read_text())
+    document["classes"][1]["folder"] = "greens"
+    path.write_text(json.dumps(document))
+    assert describe(spoilt).class_map.folders == ("tomato", "greens", "blueberry")
+    export_command(["--run", str(spoilt), "--out", str(spoilt.parent / "again")])
+    assert json.loads((spoilt.parent / "again" / "export.json").read_text())["classes"] == document["classes"]
+
+
+PAST: dict[str, Change] = {
+    "an interval of one number": lambda d: d["scores"].update(top1_ci=[0.1]),
+    "an interval of text": lambda d: d["scores"].update(top1_ci="wide"),
+    "a score of three numbers": lambda d: d["scores"].update(top1=[1, 2, 3]),
+    "a true score": lambda d: d["scores"].update(top1=True),
+    "a score that is no number": lambda d: d["scores"].update(top1=math.nan),
+    "a score whose name no file holds": lambda d: d["scores"].update({"\ud800": 0.5}),
+    "scores as a list": lambda d: d.update(scores=[0.5]),
+    "no origin": lambda d: d.pop("origin"),
+    "an origin of layers": lambda d: d["origin"].update(seed={"a": {"b": 1}}),
+    "a fingerprint of layers": lambda d: d["origin"].update(fingerprint={"test": {"b": 1}}),
+}
+
+
+@pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in PAST.items()])
+def test_an_export_with_a_damaged_past_is_not_exported_again(spoilt: Path, change: Change) -> None:
+    path = spoilt / "export.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"export\.json is damaged"):
+        export_command(["--run", str(spoilt), "--out", str(spoilt.parent / "again")])
+    assert not (spoilt.parent / "again").exists()
+
+
+def test_of_an_origin_only_what_an_export_writes_goes_on(spoilt: Path) -> None:
+    path = spoilt / "export.json"
+    document = json.loads(path.read_text())
+    expected = {key: document["origin"][key] for key in ("run", "seed", "selection", "fingerprint")}
+    document["origin"]["a"] = {"b": ["/home/somebody"]}
+    document["scores"] = None
+    path.write_text(json.dumps(document))
+    export_command(["--run", str(spoilt), "--out", str(spoilt.parent / "again")])
+    again = json.loads((spoilt.parent / "again" / "export.json").read_text())
+    assert expected.items() <= again["origin"].items()
+    assert "a" not in again["origin"]
+    assert again["scores"] is None
