@@ -1,6 +1,8 @@
 """Exported folders on the hub of Hugging Face, there and back."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub
@@ -13,7 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from experiments.export.options import BESIDE_TIMM_FILE, README_FILE, TIMM_CONFIG_FILE
+from experiments.export.options import BESIDE_TIMM_FILE, MODULE_FILES, MODULES, OWN_FILES, README_FILE, TIMM_CONFIG_FILE
 from experiments.prediction.description import EXPORT_FILE, HUB_PREFIX
 from utils.checkpoints import WEIGHTS_FILE
 from utils.errors import ConfigError, DataError, RunError
@@ -21,7 +23,9 @@ from utils.names import shown
 
 # All that is fetched: nothing that could run code, and no second copy of the weights.
 FETCHED = (EXPORT_FILE, WEIGHTS_FILE, BESIDE_TIMM_FILE, README_FILE, TIMM_CONFIG_FILE)
-SENT = ("*.json", "*.safetensors", "*.md", "*.onnx", "*.onnx.data")
+# All that is sent, and all that is taken away: a repository may hold other things of its owner's.
+SENT = (*OWN_FILES, *(f"{module}/{name}" for module in MODULES for name in MODULE_FILES))
+_MADE_WITH_IT = ".gitattributes"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _REPOSITORY = re.compile(rf"{_NAME}/{_NAME}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
@@ -57,13 +61,21 @@ def push(folder: Path, name: str, *, public: bool = False) -> str:
         public: of a repository that is made now; one that exists stays as it is.
 
     Raises:
-        ConfigError: as ``check_push``, or the token may not write there.
+        ConfigError: as ``check_push``, the token may not write there, or the repository holds other things and no
+            export.
         RunError: the hub cannot be reached or refuses.
     """
     check_push(name)
     api = HfApi()
-    try:
+    with _reported(name, folder):
         api.create_repo(name, private=not public, repo_type="model", exist_ok=True)
+        present = [path for path in api.list_repo_files(name, repo_type="model") if path != _MADE_WITH_IT]
+    if present and EXPORT_FILE not in present:
+        raise ConfigError(
+            f"--push {name}: that repository holds no {EXPORT_FILE} but files that no export wrote "
+            f"({', '.join(map(shown, sorted(present)[:3]))}); push to another name. {folder} is written"
+        )
+    with _reported(name, folder):
         api.upload_folder(
             repo_id=name,
             folder_path=str(folder),
@@ -72,6 +84,14 @@ def push(folder: Path, name: str, *, public: bool = False) -> str:
             delete_patterns=list(SENT),  # of an earlier upload nothing may stand beside other weights
             commit_message="Upload of an exported model",
         )
+    return f"https://huggingface.co/{name}"
+
+
+@contextmanager
+def _reported(name: str, folder: Path) -> Iterator[None]:
+    """Turn what the hub's client raises during an upload into one line."""
+    try:
+        yield
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403):
@@ -79,7 +99,6 @@ def push(folder: Path, name: str, *, public: bool = False) -> str:
         raise RunError(_failed("upload to", name, error, f"; {folder} is written and can be pushed again")) from error
     except Exception as error:  # the client's transport library, and so its exceptions, differ between versions
         raise RunError(_failed("upload to", name, error, f"; {folder} is written and can be pushed again")) from error
-    return f"https://huggingface.co/{name}"
 
 
 def pull(name: str) -> Path:

@@ -10,6 +10,7 @@ from datasets.new_pairs import NewPair
 from experiments.export import hub
 from experiments.export.command import export_command
 from experiments.prediction.predictor import load_predictor
+from utils.errors import ConfigError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -23,7 +24,12 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         def create_repo(self, name: str, *, private: bool, repo_type: str, exist_ok: bool) -> None:
             assert repo_type == "model"
             (repositories / name).mkdir(parents=True, exist_ok=exist_ok)
-            (repositories / name / ".private").write_text(str(private))
+            (repositories / name / ".gitattributes").touch()
+            (tmp_path / "private").write_text(str(private))
+
+        def list_repo_files(self, name: str, *, repo_type: str) -> list[str]:
+            assert repo_type == "model"
+            return names_in(repositories / name)
 
         def upload_folder(
             self, *, repo_id: str, folder_path: str, allow_patterns: list[str], delete_patterns: list[str], **_: str
@@ -43,15 +49,18 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def names_in(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
 def remove_matching(folder: Path, patterns: list[str]) -> None:
-    for pattern in patterns:
-        for path in folder.rglob(pattern):
-            path.unlink()
+    for name in names_in(folder):
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            (folder / name).unlink()
 
 
 def copy_matching(source: Path, target: Path, patterns: list[str]) -> None:
-    names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-    for name in {name for name in names for pattern in patterns if fnmatch(name, pattern)}:
+    for name in {name for name in names_in(source) for pattern in patterns if fnmatch(name, pattern)}:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
 
@@ -62,7 +71,7 @@ def test_there_and_back(tiny_runs: Path, fake_hub: Path, capsys: pytest.CaptureF
     export_command(command)
     assert "uploaded: https://huggingface.co/someone/plates" in capsys.readouterr().out
     repository = fake_hub / "repositories" / "someone" / "plates"
-    assert (repository / ".private").read_text() == "True"
+    assert (fake_hub / "private").read_text() == "True"
     (repository / "evil.py").write_text("raise SystemExit")
     (repository / "pytorch_model.bin").write_bytes(b"a pickle")
 
@@ -80,7 +89,28 @@ def test_there_and_back(tiny_runs: Path, fake_hub: Path, capsys: pytest.CaptureF
 def test_a_public_repository_is_asked_for(plain: Path, fake_hub: Path) -> None:
     hub.push(plain, "someone/plates", public=True)
     repository = fake_hub / "repositories" / "someone" / "plates"
-    assert (repository / ".private").read_text() == "False"
+    assert (fake_hub / "private").read_text() == "False"
     (repository / "model.onnx").write_bytes(b"of other weights")
     hub.push(plain, "someone/plates")
-    assert {path.name for path in repository.iterdir()} == {".private", *(path.name for path in plain.iterdir())}
+    assert {path.name for path in repository.iterdir()} == {".gitattributes", *(path.name for path in plain.iterdir())}
+
+
+def test_files_of_the_owner_stay_where_an_export_is_replaced(exported_pair: Path, plain: Path, fake_hub: Path) -> None:
+    hub.push(exported_pair, "someone/plates")
+    repository = fake_hub / "repositories" / "someone" / "plates"
+    kept = ("results.json", "old/model.safetensors", "roi_backbone/notes.md")
+    for name in kept:
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("months of work")
+    hub.push(plain, "someone/plates")
+    assert set(names_in(repository)) == {".gitattributes", *kept, *names_in(plain)}
+
+
+def test_a_repository_of_other_things_is_not_filled(plain: Path, fake_hub: Path) -> None:
+    repository = fake_hub / "repositories" / "someone" / "thesis"
+    repository.mkdir(parents=True)
+    (repository / "model.safetensors").write_bytes(b"months of work")
+    with pytest.raises(ConfigError, match=r"someone/thesis: .*'model\.safetensors'"):
+        hub.push(plain, "someone/thesis")
+    assert (repository / "model.safetensors").read_bytes() == b"months of work"
+    assert set(names_in(repository)) == {".gitattributes", "model.safetensors"}
