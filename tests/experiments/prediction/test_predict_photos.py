@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datasets.picture_size import PREPROCESSING_LIMIT
+from experiments.export.command import export_command
 from experiments.prediction.ahead import Afterwards, done_ahead
 from experiments.prediction.command import predict_command
 from experiments.prediction.jobs import PhotoJob, Way
@@ -135,6 +136,17 @@ def test_points_of_the_command_line_make_one_region(
         f"{answer['probability']:.3f}",
     ]
     assert not (tmp_path / "out" / "pictures").exists()
+
+
+def test_an_exported_folder_answers_as_its_run(
+    boxed: dict[str, Any], disc: Disc, tiny_runs: Path, tmp_path: Path
+) -> None:
+    exported = tmp_path / "exported"
+    export_command(["--run", str(tiny_runs / "both" / "seed0"), "--out", str(exported)])
+    command = ["--run", str(exported), "--photo", str(disc[0]), "--box", "38,23,102,87", "--top_k", "9"]
+    found = predict_command([*command, "--pictures", "false", "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert found["regions"] == boxed["regions"]
+    assert (found["temperature"], found["calibration"]) == (boxed["temperature"], boxed["calibration"])
 
 
 def test_threads_are_a_few_items_ahead_and_no_more() -> None:
