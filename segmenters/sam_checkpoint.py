@@ -23,6 +23,7 @@ _PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
 _BY_FILE = ", ".join(f"{name}: {file}" for name, file in FILES.items())
 WHERE = f"the files are {_BY_FILE}, from 'Model Checkpoints' on {_PAGE}"
 _NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}  # by width and blocks of the encoder
+_ZIP = b"PK\x03\x04"
 _WRAPPERS = ("model", "state_dict")  # under which training scripts keep the weights
 
 # No shape tells these; they are the same in all that was published.
@@ -241,7 +242,9 @@ def _content(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path, device="cpu")
-        if zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            zipped = file.read(4) == _ZIP  # torch decides by the same bytes
+        if zipped:
             _refuse_packed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except DataError:
