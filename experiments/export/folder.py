@@ -156,6 +156,8 @@ def _config(document: Mapping[str, Any], kind: Kind, path: Path) -> Config:
         config = portable(from_mapping(kind.config_class, {"model": model, "data": data}, path))
     except ConfigError as error:
         raise ConfigError(f"{short(str(error))}; {REMEDY}") from None
+    if (config.data.image_size or 0) > LARGEST_SIDE:
+        raise damaged(path, "image_size", f"null or at most {LARGEST_SIDE}")
     for backbone in vars(config.model).values():
         if isinstance(backbone, BackboneConfig) and len(backbone.name) > _LONGEST_BACKBONE:
             raise ConfigError(f"{path}: unknown backbone {shown(backbone.name)}; {REMEDY}")

@@ -108,6 +108,7 @@ DAMAGE: dict[str, Change] = {
     "a data root": lambda d: d["data"].update(root="/etc"),
     "no bars": lambda d: d["data"].pop("bars"),
     "pictures of a kilometre": lambda d: d["data"].update(image_size=10**9),
+    "pictures of ten metres": lambda d: d["data"].update(image_size=10**5),
     "one class": lambda d: d.update(classes=d["classes"][:1]),
     "a class less": lambda d: d.update(classes=d["classes"][:2]),
     "classes as text": lambda d: d.update(classes=["tomato", "spinach", "blueberry"]),
