@@ -6,7 +6,7 @@ from typing import Protocol
 from segmenters.prompts import Prompt
 from segmenters.segmenter import Candidate, Photo, iou
 
-_SMALLEST, _LARGEST = 0.002, 0.8  # of the photo's area; larger masks are the ground on which things lie
+_SMALLEST, _LARGEST = 0.005, 0.8  # of the photo's area; larger masks are the ground on which things lie
 _ALIKE = 0.7  # intersection over union from which two masks count as one
 _MOST = 64
 
