@@ -56,7 +56,7 @@ def make_answerer(options: ClickOptions) -> Answerer:
     segmenters.setdefault("grabcut", GrabCut(options.segmenter.working_side))
     predictor = load_predictor(folder, device=options.device, precision=options.precision)
     examples = None if options.examples is None else Path(options.examples)
-    found = find_examples(examples, predictor.path, predictor.classes, limit)
+    found = find_examples(examples, predictor.path, predictor.classes, limit, print)
     return Answerer(predictor, segmenters, found, options.segmenter.choice, limit)
 
 

@@ -11,7 +11,7 @@ let steps = []; // in order: {point: [x, y], label} or {box: [left, top, right, 
 let candidate = null, candidates = 0;
 let context = null, lenders = [];
 let cursor = null, corner = null, drag = null;
-let waiting = false, next = null, started = 0, timer = null;
+let waiting = false, next = null, started = 0, timer = null, patience = null;
 
 const mode = () => find("input[name=rv-mode]:checked").value;
 const currentBox = () => steps.filter((step) => step.box).map((step) => step.box).pop() ?? null;
@@ -52,6 +52,8 @@ function request(event, data) {
   started = performance.now();
   element.dataset.state = "busy";
   clearTimeout(timer);
+  clearTimeout(patience);
+  patience = setTimeout(() => say("Still working…"), 2000);
   timer = setTimeout(() => {
     done();
     say("No answer came. Is the program still running? Click again, or load the page again.", true);
@@ -61,11 +63,13 @@ function request(event, data) {
 
 function done() {
   clearTimeout(timer);
+  clearTimeout(patience);
   waiting = false;
   element.dataset.state = "ready";
 }
 
 function add(step) {
+  corner = null;
   if (step.box) steps = steps.filter((other) => !other.box);
   steps.push(step);
   candidate = null;
@@ -107,8 +111,13 @@ function drawBox([left, top, right, bottom]) {
 function draw() {
   marks.replaceChildren();
   if (photo) {
-    const box = drag?.box ?? currentBox();
+    const box = drag?.box ?? (corner && cursor ? ordered(corner, cursor) : currentBox());
     if (box) drawBox(box);
+    if (corner) {
+      const node = place(document.createElement("div"), ...corner);
+      node.className = "rv-corner";
+      marks.append(node);
+    }
     for (const { point, label } of steps.filter((step) => step.point)) {
       const node = place(document.createElement("div"), ...point);
       node.className = label ? "rv-mark rv-in" : "rv-mark rv-out";
@@ -119,6 +128,9 @@ function draw() {
     if (cursor) place(cross, ...cursor);
     cross.classList.toggle("rv-cornered", corner !== null);
   }
+  const clicks = steps.filter((step) => step.point).length;
+  find(".rv-count").hidden = clicks < 2;
+  find(".rv-count").textContent = clicks < 2 ? "" : `${clicks} clicks, one region; Clear starts another food.`;
   find(".rv-undo").disabled = find(".rv-clear").disabled = !steps.length;
   find(".rv-smaller").disabled = candidates < 2 || candidate === 0;
   find(".rv-larger").disabled = candidates < 2 || candidate === candidates - 1;
@@ -147,13 +159,31 @@ for (const input of element.querySelectorAll("input[name=rv-mode]")) {
   input.addEventListener("change", () => stage.classList.toggle("rv-boxing", mode() === "box"));
 }
 
+find(".rv-copy").addEventListener("click", async () => {
+  const field = find(".rv-row input");
+  find(".rv-row").hidden = false;
+  field.focus();
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+    find(".rv-copied").textContent = "Copied.";
+  } catch { // a browser that does not let pages copy, or a page over http from another computer
+    find(".rv-copied").textContent = "Copy the marked text.";
+  }
+});
+
 // Photos: examples, lent surroundings, drops.
 function thumb({ name, picture }, label) {
-  const image = document.createElement("img");
-  image.src = picture;
-  image.alt = label;
-  image.title = name;
-  return image;
+  const frame = document.createElement("span");
+  frame.className = "rv-thumb";
+  frame.title = name;
+  const image = Object.assign(document.createElement("img"), { src: picture, alt: label });
+  const tag = document.createElement("span");
+  tag.className = "rv-tag";
+  tag.textContent = name.replace(/^photo (?=\d+$)/, "");
+  tag.setAttribute("aria-hidden", "true");
+  frame.append(image, tag);
+  return frame;
 }
 
 function listExamples() {
@@ -183,10 +213,13 @@ function listLenders() {
   );
 }
 
+// Telephones offer camera and gallery; what is chosen all the same is told by the program.
+const chooser = () => document.querySelector("#rv-upload")?.parentElement.querySelector("input[type=file]");
+
 element.addEventListener("dragover", (event) => event.preventDefault());
 element.addEventListener("drop", (event) => {
   event.preventDefault();
-  const input = document.querySelector("#rv-upload")?.parentElement.querySelector("input[type=file]");
+  const input = chooser();
   if (!event.dataTransfer.files.length || !input) return;
   input.files = event.dataTransfer.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
@@ -196,6 +229,7 @@ element.addEventListener("drop", (event) => {
 function show(value) {
   if (!value || (!value.photo && value.key !== photo?.key)) return; // of a photo that is no longer open
   const seconds = (performance.now() - started) / 1000;
+  chooser()?.setAttribute("accept", "image/*");
   done();
   if (next) return request(next.event, next.data);
   if (value.photo) open(value);
@@ -207,12 +241,16 @@ function show(value) {
 
 function showMask(value, seconds) {
   find(".rv-mask").hidden = !value.mask;
+  find(".rv-keep").hidden = !value.row;
+  find(".rv-row").hidden = true;
+  find(".rv-copied").textContent = "";
+  find(".rv-row input").value = value.row ?? "";
   candidates = value.candidates ?? 0;
   candidate = value.candidate ?? null;
   if (!value.mask) return;
   find(".rv-mask").src = value.mask;
   element.dataset.seconds = seconds.toFixed(3);
-  say(`${value.text} (${seconds.toFixed(1)} s)`);
+  if (value.text) say(`${value.text} (${seconds.toFixed(1)} s)`);
 }
 
 function open(value) {
@@ -225,7 +263,7 @@ function open(value) {
   lenders = value.lenders;
   find(".rv-photo").src = value.photo;
   find(".rv-photo").alt = `photo ${value.name}`;
-  find(".rv-mask").hidden = true;
+  find(".rv-mask").hidden = find(".rv-keep").hidden = true;
   stage.style.setProperty("--shape", `${value.width} / ${value.height}`);
   stage.style.setProperty("--aspect", value.width / value.height);
   stage.hidden = false;

@@ -14,7 +14,7 @@ const ordered = ([a, b], [c, d]) => [Math.min(a, c), Math.min(b, d), Math.max(a,
 stage.addEventListener("contextmenu", (event) => event.preventDefault());
 stage.addEventListener("pointerdown", (event) => {
   if (!photo || event.button === 1) return;
-  cursor = null;
+  cursor = corner = null;
   drag = { from: position(event), x: event.clientX, y: event.clientY, box: null, boxes: event.pointerType === "mouse" || mode() === "box" };
   if (drag.boxes) stage.setPointerCapture(event.pointerId);
 });

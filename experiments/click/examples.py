@@ -1,6 +1,6 @@
 """Photos that the page offers to click on, some with a region whose surroundings can be lent to another photo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,27 +26,44 @@ _Labels = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A photo on offer: its name, uint8 H×W×3, and the bool H×W mask of one food where it is known."""
+    """A photo on offer.
+
+    Attributes:
+        name: as it is shown.
+        photo: uint8 H×W×3, shrunk.
+        mask: bool H×W, of one food where it is known.
+        file: name of its file; empty where it has none.
+        size: width and height in pixels of the file; null where they are the photo's.
+    """
 
     name: str
     photo: NDArray[np.uint8]
     mask: NDArray[np.bool_] | None = None
+    file: str = ""
+    size: tuple[int, int] | None = None
 
 
-def find_examples(folder: Path | None, run: Path, classes: Sequence[str], limit: PixelLimit) -> list[Example]:
+def find_examples(
+    folder: Path | None,
+    run: Path,
+    classes: Sequence[str],
+    limit: PixelLimit,
+    tell: Callable[[str], object] = lambda _line: None,
+) -> list[Example]:
     """Return the photos on offer, at most eight.
 
     Those of ``folder``; without one, test plates of the demo that ``run`` belongs to; without a demo a few plates are
-    drawn, and where the model knows other foods than plates have, there are none.
+    drawn, and where the model knows other foods than plates have, there are none. ``tell`` is given a line that says
+    of how many photos they are.
 
     Raises:
         DataError: the folder holds no photo, or one that cannot be used.
     """
     if folder is not None:
-        return _of_archive(folder, limit) if is_archive(folder) else _of_folder(folder, limit)
+        return _of_archive(folder, limit, tell) if is_archive(folder) else _of_folder(folder, limit, tell)
     archive = run.absolute().parent / "archive"
     if (archive / PLATES_FILE).is_file():
-        return _of_archive(archive, limit)
+        return _of_archive(archive, limit, tell)
     return _drawn() if set(classes) <= set(CLASS_NAMES) else []
 
 
@@ -56,20 +73,24 @@ def shrunk(photo: Image.Image, longest_side: int = LONGEST_SIDE) -> NDArray[np.u
     return np.array(smaller, dtype=np.uint8)
 
 
-def _of_folder(folder: Path, limit: PixelLimit) -> list[Example]:
+def _of_folder(folder: Path, limit: PixelLimit, tell: Callable[[str], object]) -> list[Example]:
     if not folder.is_dir():
         raise DataError(f"--examples {folder} is not a folder; give one of photos, or an archive")
     suffixes = {*PHOTO_SUFFIXES, ".webp"}
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
     if not files:
         raise DataError(f"--examples {folder} holds no photo ({', '.join(sorted(suffixes))}); give one that does")
-    return [
-        Example(file.stem, shrunk(decode_photo(file.read_bytes(), str(file), limit).image)) for file in files[:MOST]
-    ]
+    images = ((file, decode_photo(file.read_bytes(), str(file), limit).image) for file in files[:MOST])
+    found = [Example(file.stem, shrunk(image), file=file.name, size=image.size) for file, image in images]
+    tell(f"{len(found)} of {len(files)} photos of {folder} are offered, the first by name")
+    return found
 
 
-def _of_archive(root: Path, limit: PixelLimit) -> list[Example]:
-    """Take test photos of different foods, the plates' sauces first; photos that are stored turned are passed over."""
+def _of_archive(root: Path, limit: PixelLimit, tell: Callable[[str], object]) -> list[Example]:
+    """Take photos of different foods among the first sixty of the test split, or of all splits where it is empty.
+
+    Photos that are stored turned are passed over; those of the plates' sauces come first.
+    """
     archive = read_archive(root)
     listed = [photo for photo in archive.photos if photo.split == "test"] or list(archive.photos)
     sauces = {label for label, name in archive.label_ids.items() if name in SAUCES}
@@ -83,9 +104,11 @@ def _of_archive(root: Path, limit: PixelLimit) -> list[Example]:
             continue
         pixels = shrunk(photo.image)
         mask = resize_labels(labels == region, max(pixels.shape[:2]))
-        found[region] = Example(_short(one.stem), pixels, mask)
+        found[region] = Example(_short(one.stem), pixels, mask, Path(one.photo).name, photo.image.size)
         if len(found) == MOST:
             break
+    split = "test photos" if listed[0].split == "test" else "photos"
+    tell(f"{len(found)} of {len(listed)} {split} of {root} are offered, each with another food")
     return [found[region] for region in sorted(found, key=lambda region: region not in sauces)]
 
 

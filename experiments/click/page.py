@@ -16,6 +16,7 @@ from experiments.click.answer import Answer, Answerer
 from experiments.click.panels import answer_panel, headline, maps_panel, message_card, waiting_panel
 from experiments.click.pictures import mask_url, photo_url, thumb_url
 from experiments.click.state import Ask, Context, Session
+from experiments.click.visitors import UnansweredError
 from utils.errors import ReportedError
 
 TITLE = "What is this food?"
@@ -62,6 +63,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": gr.themes.Default(font=_FONTS, font_mono=("monospace",)),
         "css": _part("page.css"),
+        "head": "<style>html { scrollbar-gutter: stable; }</style>",  # css reaches the page's inner parts alone
         "share": False,
         "quiet": True,
         "show_error": False,
@@ -118,6 +120,8 @@ def _asking(answerer: Answerer, now: Session, data: Value) -> tuple[Any, ...]:
             return unanswered, _reply(now) | {"answered": True}, waiting_panel(), ""
         session, found = answerer.answer(now, ask)
         return session, _answered_value(answerer, session, found), answer_panel(found, answerer.predictor), gr.skip()
+    except UnansweredError as error:
+        return error.session, _alarm(now, str(error)) | _found_value(error), waiting_panel(), ""
     except ReportedError as error:
         return unanswered, _alarm(now, str(error)) | {"answered": True}, waiting_panel(), ""
     except Exception:
@@ -157,14 +161,19 @@ def _lent_picture(context: Context) -> str:
     return thumb_url(cut(context.pair.photo, context.pair.mask)[1])
 
 
-def _answered_value(answerer: Answerer, session: Session, answer: Answer) -> Value:
-    return _reply(session) | {
+def _found_value(found: Answer | UnansweredError) -> Value:
+    """Return the mask, and which of how many it is."""
+    return {
         "answered": True,
-        "mask": mask_url(answer.mask),
-        "candidates": answer.candidates,
-        "candidate": answer.candidate,
-        "text": headline(answer, answerer.predictor.classes),
+        "mask": mask_url(found.mask),
+        "candidates": found.candidates,
+        "candidate": found.candidate,
     }
+
+
+def _answered_value(answerer: Answerer, session: Session, answer: Answer) -> Value:
+    words = {"text": headline(answer, answerer.predictor.classes), "row": answer.row}
+    return _reply(session) | _found_value(answer) | words
 
 
 def _data(event: gr.EventData) -> Value:

@@ -49,7 +49,7 @@ def answer_panel(answer: Answer, predictor: Predictor) -> str:
     elif AS_GIVEN in answer.probabilities:
         view = _VIEW_NAMES[predictor.views[0]]
         parts.append(_card("What the surroundings do", f"<p>This model sees one cut-out alone: {view}.</p>"))
-    parts.append(_cutouts(answer))
+    parts.append(_cutouts(answer, predictor.views))
     return "".join(parts)
 
 
@@ -57,11 +57,17 @@ def maps_panel(maps: Mapping[str, ViewMap], name: str) -> str:
     """Return the maps of the modules for the class ``name``; an empty text where there are none."""
     if not maps:
         return ""
+    several = len(maps) > 1  # the evidence of a single view is always all of it
     figures = "".join(
-        _figure(map_url(view), f"{_VIEW_NAMES[key]}: {_evidence(view.share)}", f"map of {_VIEW_NAMES[key]}")
+        _figure(
+            map_url(view),
+            f"{_VIEW_NAMES[key]}: {_evidence(view.share)}" if several else _VIEW_NAMES[key],
+            f"map of {_VIEW_NAMES[key]}",
+        )
         for key, view in maps.items()
     )
-    note = "Bright: where a module found evidence for the answer (Grad-CAM); the per cent say how much of it."
+    note = "Bright: where a module found evidence for the answer (Grad-CAM)"
+    note += "; the per cent say how much of it." if several else "."
     return _card(
         f"What it looked at for “{name}”", f'<div class="rv-pair">{figures}</div><p class="rv-note">{note}</p>'
     )
@@ -85,9 +91,12 @@ def _top(answer: Answer, predictor: Predictor) -> str:
         for place in order.tolist()
     )
     note = f"Calibrated probabilities: temperature {predictor.temperature:.2f}, {predictor.calibration}."
+    count, known = len(predictor.classes), escape(", ".join(predictor.classes))
     return (
-        f'<section class="rv-card"><p class="rv-small">It is</p><h2 class="rv-pick">{escape(best)}</h2>'
-        f'<ol class="rv-bars">{rows}</ol><p class="rv-note">{escape(note)}</p></section>'
+        f'<section class="rv-card"><p class="rv-small">Of these {count} classes, it is</p>'
+        f'<h2 class="rv-pick">{escape(best)}</h2><ol class="rv-bars">{rows}</ol>'
+        f'<details class="rv-note"><summary>A food that is none of the {count} classes is given the name of one all '
+        f'the same. Which are they?</summary>{known}</details><p class="rv-note">{escape(note)}</p></section>'
     )
 
 
@@ -114,9 +123,17 @@ def _comparison(answer: Answer, classes: Sequence[str]) -> str:
     return _card("What the surroundings do", table)
 
 
-def _cutouts(answer: Answer) -> str:
-    figures = _figure(cutout_url(answer.roi), _VIEW_NAMES["roi"], "the food alone, all else black")
-    figures += _figure(cutout_url(answer.extra_roi), _VIEW_NAMES["extra_roi"], "the photo with the food black")
+def _cutouts(answer: Answer, views: Sequence[str]) -> str:
+    cuts = (
+        ("roi", answer.roi, "the food alone, all else black"),
+        ("extra_roi", answer.extra_roi, "the photo with the food black"),
+    )
+    figures = "".join(
+        _figure(cutout_url(picture), _VIEW_NAMES[view], alternative)
+        if view in views
+        else _figure(cutout_url(picture), f"{_VIEW_NAMES[view]}: not given to this model", alternative, "rv-unseen")
+        for view, picture, alternative in cuts
+    )
     return _card("The two cut-outs", f'<div class="rv-pair">{figures}</div>')
 
 
@@ -128,5 +145,6 @@ def _bar(probability: float) -> str:
     return f'<span class="rv-bar" aria-hidden="true"><i style="width:{100 * float(probability):.1f}%"></i></span>'
 
 
-def _figure(url: str, caption: str, alternative: str) -> str:
-    return f'<figure><img src="{url}" alt="{escape(alternative)}"><figcaption>{escape(caption)}</figcaption></figure>'
+def _figure(url: str, caption: str, alternative: str, style: str = "") -> str:
+    image = f'<img src="{url}" alt="{escape(alternative)}">'
+    return f'<figure class="{style}">{image}<figcaption>{escape(caption)}</figcaption></figure>'

@@ -92,6 +92,8 @@ class Session:
         key: of the open photo, unique on the visitor's page.
         name: of the open photo.
         photo: uint8 H×W×3; null before the first one.
+        file: name of the open photo's file.
+        scale: pixels of the file per pixel of ``photo``, across and down.
         found: the last answer of a segmenter on it.
         mask: bool H×W, what was answered last; null before the first answer.
         told: index of the class that was answered last; null as the mask.
@@ -102,6 +104,8 @@ class Session:
     key: str = ""
     name: str = ""
     photo: NDArray[np.uint8] | None = None
+    file: str = ""
+    scale: tuple[float, float] = (1.0, 1.0)
     found: Found | None = None
     mask: NDArray[np.bool_] | None = None
     told: int | None = None
