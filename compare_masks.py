@@ -1,4 +1,4 @@
-"""Are prompted masks as good as annotation: python compare_masks.py --src ARCHIVE --out DIR."""
+"""Are prompted masks as good as annotation: python compare_masks.py --src ARCHIVE."""
 
 from experiments.mask_quality.command import compare_command
 from utils.errors import run_script

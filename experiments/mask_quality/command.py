@@ -13,20 +13,21 @@ from accelerate import Accelerator
 
 from experiments.mask_quality import archive_part, sweep, two_by_two
 from experiments.mask_quality.gallery import save_edits, save_worst
-from experiments.mask_quality.options import REPORT_FILE, RESULTS_FILE, CompareOptions
+from experiments.mask_quality.options import REPORT_FILE, RESULTS_FILE, CompareOptions, output_folder
 from experiments.mask_quality.page import console_text, write_pages
 from experiments.mask_quality.plan import Plan, make_plan, plan_lines
 from experiments.mask_quality.scored import Scoring
 from segmenters.options import open_segmenter
 from utils.config import parse_config
 from utils.devices import make_accelerator
+from utils.errors import ConfigError
 from utils.files import whole_folder, write_text
 from utils.processes import refuse_several
 from utils.provenance import describe_machine
 from utils.sections import TrainConfig
 
 SCRIPT = "compare_masks.py"
-FLAGS = {"dry_run": "Print what would be computed, and exit."}
+FLAGS = {"dry_run": "Print what would be computed and, from up to three photos, how long prompts would take, and exit."}
 
 
 def compare_command(argv: list[str]) -> None:
@@ -34,12 +35,25 @@ def compare_command(argv: list[str]) -> None:
     refuse_several(SCRIPT)
     options, flags = parse_config(CompareOptions, argv, program=SCRIPT, flags=FLAGS)
     if flags["dry_run"]:
-        print("\n".join(plan_lines(make_plan(options))))
+        _print_plan(options)
         return
     started = time.perf_counter()
     document = compare_masks(options)
     print(f"\n{console_text(document)}\n")
     print(f"{time.perf_counter() - started:.0f} seconds\nreport: {Path(document['folder']) / REPORT_FILE}")
+
+
+def _print_plan(options: CompareOptions) -> None:
+    """Print what would be computed, how long prompts would take, and where the results would go."""
+    plan = make_plan(options)
+    print("\n".join(plan_lines(plan)), flush=True)
+    if plan.archive is not None:
+        print(archive_part.estimate_line(plan, open_segmenter(options.segmenter)))
+    print(f"results  {plan.folder}")
+    try:
+        output_folder(options)
+    except ConfigError as error:
+        print(f"note: so they could not be written: {error}")
 
 
 def compare_masks(options: CompareOptions) -> dict[str, Any]:
@@ -54,6 +68,7 @@ def compare_masks(options: CompareOptions) -> dict[str, Any]:
         ConfigError: an option, a device, a segmenter's weights or the output folder cannot be used.
         DataError: archive, runs or trees cannot be used, or do not fit each other.
     """
+    output_folder(options)
     plan = make_plan(options)
     matched_notes = plan.matched.notes if plan.matched is not None else []
     for note in [*plan.notes, *matched_notes]:

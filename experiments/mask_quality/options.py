@@ -16,6 +16,7 @@ OWN_FILES = (
     *(RESULTS_FILE, TABLE_FILE, REPORT_FILE, "iou.csv", "trees.csv", "sweep.csv"),
     *("iou.png", "iou_by_class.png", "worst.png", "two_by_two.png", "sweep.png", "edits.png"),
 )
+DEFAULT_FOLDER = Path("runs") / "mask_comparison"
 _MOST_SIDES = 2
 
 
@@ -46,7 +47,8 @@ class CompareOptions:
         edits: how they are made worse.
         levels: by how much, parts of the square root of the mask's area.
         seed: of the draws of prompts and edits.
-        out: folder to write.
+        out: folder to write; null takes ``runs/mask_comparison/NAME``, with the name of the
+            archive or of the runs.
         overwrite: replace what an earlier comparison left in that folder.
         batch_size: pairs per forward pass; null takes each run's own.
         workers: loader processes; ``auto`` takes the processor cores, at most 8.
@@ -103,6 +105,14 @@ class CompareOptions:
         return [Asking.parse(text) for text in self.prompts]
 
     @property
+    def folder(self) -> Path:
+        """Where the results go: what ``out`` says, else a folder that is called like the archive or the runs."""
+        if self.out is not None:
+            return Path(self.out)
+        named = [self.src] if self.src is not None else self.run[:_MOST_SIDES]
+        return DEFAULT_FOLDER / "-".join(filter(None, map(_short_name, named)))
+
+    @property
     def crosses(self) -> bool:
         """Whether runs are scored on trees."""
         return bool(self.run and self.trees)
@@ -127,15 +137,19 @@ class CompareOptions:
             raise ConfigError(f"--trees names {len(self.trees)} folders; give one, or the annotated and the prompted")
 
 
+def _short_name(folder: str) -> str:
+    """Return the last part of a path; of one run of a series, also the series: "plates-seed0"."""
+    path = Path(folder).resolve()
+    return f"{path.parent.name}-{path.name}" if path.name.startswith("seed") else path.name
+
+
 def output_folder(options: CompareOptions) -> Path:
     """Return the folder that the comparison fills, checked before anything is computed.
 
     Raises:
-        ConfigError: none is named; it is a file, holds something else, or may not be replaced.
+        ConfigError: it is a file, holds something else, or may not be replaced.
     """
-    if options.out is None:
-        raise ConfigError("say where the results go with --out DIR")
-    folder = Path(options.out)
+    folder = options.folder
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; name a folder")
     if not folder.exists() or not any(folder.iterdir()):
@@ -151,5 +165,7 @@ def output_folder(options: CompareOptions) -> Path:
             f"another folder, or move that away"
         )
     if not options.overwrite:
-        raise ConfigError(f"--out {folder} holds an earlier comparison; add --overwrite, or name another folder")
+        raise ConfigError(
+            f"--out {folder} holds an earlier comparison; add --overwrite, or name another folder with --out"
+        )
     return folder

@@ -15,10 +15,10 @@ _FEW_GROUPS = 50
 _CAPTIONS = {
     "iou.png": "Mean IoU with its 95 % interval (dot, line) and quartiles (bar)",
     "iou_by_class.png": "Mean IoU of each class",
-    "worst.png": "The pairs on which the first kind of prompt did worst: annotation full, prompted mask dashed",
+    "worst.png": "The pairs below the median on which the first kind of prompt did worst, eight at most",
     "two_by_two.png": "Scores of every training on every tree; lines: 95 % intervals",
-    "sweep.png": "Scores against the IoU that edited masks have left; bands: 95 % intervals; line: points per 0.1 IoU",
-    "edits.png": "What the strongest edits do to a mask: stored full, edited dashed",
+    "sweep.png": "Scores against the IoU that edited masks have left; bands: 95 % intervals",
+    "edits.png": "What the strongest edits do to a mask",
 }
 
 

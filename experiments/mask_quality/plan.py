@@ -9,7 +9,7 @@ from datasets.archive import Archive, ArchivePhoto, OptionNames, read_archive
 from datasets.index import PairIndex
 from datasets.picture_size import PixelLimit
 from experiments.mask_quality.edits import Edit
-from experiments.mask_quality.options import CompareOptions, output_folder
+from experiments.mask_quality.options import CompareOptions
 from experiments.mask_quality.prompted import columns_of
 from experiments.mask_quality.scored import Side, read_sides
 from experiments.mask_quality.sweep import make_edits
@@ -56,10 +56,9 @@ def make_plan(options: CompareOptions) -> Plan:
     """Read archive, runs and pairs.
 
     Raises:
-        ConfigError: the output folder cannot be used; a run is not there.
+        ConfigError: a run is not there.
         DataError: the archive, a run or a tree cannot be used, or they do not fit each other.
     """
-    folder = output_folder(options)
     archive, photos, notes = _photos(options) if options.src is not None else (None, [], [])
     sides = read_sides(options.run) if options.run else []
     trees = tree_names(options.trees)
@@ -70,7 +69,7 @@ def make_plan(options: CompareOptions) -> Plan:
         edits = make_edits(options.edits, options.levels, options.seed)
         swept = {side.name: _pairs_to_edit(side, options) for side in sides}
         notes += [note for listed in swept.values() for index in listed.values() for note in index.notes]
-    return Plan(options, folder, archive, photos, sides, matched, swept, edits, list(dict.fromkeys(notes)))
+    return Plan(options, options.folder, archive, photos, sides, matched, swept, edits, list(dict.fromkeys(notes)))
 
 
 def _photos(options: CompareOptions) -> tuple[Archive, list[ArchivePhoto], list[str]]:
@@ -99,7 +98,7 @@ def _pairs_to_edit(side: Side, options: CompareOptions) -> dict[str, PairIndex]:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Return what would be computed and where the results would go."""
+    """Return what would be computed."""
     options = plan.options
     lines = [f"note: {note}" for note in plan.notes]
     if plan.archive is not None:
@@ -120,4 +119,4 @@ def plan_lines(plan: Plan) -> list[str]:
             f"sweep    {name}: {len(plan.edits)} edits of {len(index):,} masks ({index.root}, split {index.split}), "
             f"{passes} passes over the pairs"
         )
-    return [*lines, f"results  {plan.folder}"]
+    return lines

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.evaluation.plots import COLORS, MARKERS
+from experiments.evaluation import plots
 from experiments.figures import BLUE, INK, PALE, draw, elide
 from experiments.mask_quality.sweep import ALL
 from experiments.mask_quality.tables import label_of, shown_scores
@@ -16,6 +16,9 @@ from experiments.report import HEADINGS
 
 _MOST_CLASSES = 20
 _GRID = "#e3e3e3"
+# The seven kinds of prompt that are asked for by default differ in colour and in marker.
+COLORS = (*plots.COLORS, "#000000", "#8C510A")
+MARKERS = (*plots.MARKERS, "X", "<")
 
 
 def save_columns(part: Mapping[str, Any], path: Path) -> None:
@@ -54,6 +57,9 @@ def save_classes(part: Mapping[str, Any], path: Path) -> None:
     classes = sorted(part["classes"], key=lambda name: -part["classes"][name][columns[0]["name"]]["pairs"])
     shown = classes[:_MOST_CLASSES]
     step = 0.75 / len(columns)
+    which = (
+        "each class" if len(shown) == len(classes) else f"the {len(shown)} of {len(classes)} classes with most pairs"
+    )
 
     def fill(figure: Figure) -> None:
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
@@ -72,6 +78,7 @@ def save_classes(part: Mapping[str, Any], path: Path) -> None:
         axes.set_ylim(len(shown) - 0.5, -0.5)
         for row in range(1, len(shown)):
             axes.axhline(row - 0.5, color=_GRID, lw=0.7)
+        axes.set_title(f"{part['segmenter']['name']} against annotation: mean IoU of {which} (pairs), 95 % intervals")
         _finish(axes)
         _legend(figure, [column["name"] for column in columns])
 
@@ -86,7 +93,7 @@ def _finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
+def _legend(figure: Figure, names: Sequence[str], more: Sequence[tuple[Line2D, str]] = ()) -> None:
     handles = [
         Line2D(
             [],
@@ -98,8 +105,10 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
         )
         for number in range(len(names))
     ]
-    labels = [elide(name, 40) for name in names]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
+    handles += [handle for handle, _ in more]
+    labels = [*(elide(name, 40) for name in names), *(label for _, label in more)]
+    across = min(len(labels), max(2, int(figure.get_figwidth() / 1.9)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=across, frameon=False)
 
 
 def save_two_by_two(part: Mapping[str, Any], path: Path) -> None:
@@ -135,14 +144,17 @@ def _dot(axes: Axes, scores: Mapping[str, Any], score: str, y: float, number: in
 
 
 def save_sweep(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw scores against the IoU that edited masks have left: a row per run, a panel per score, a line per edit."""
+    """Draw scores against the IoU that edited masks have left: a row per run, a panel per score, a line per edit.
+
+    All panels have one scale.
+    """
     scores = [score for score in shown_scores(entries[0]) if entries[0]["stored"][score] is not None]
     kinds = list(dict.fromkeys(edit["kind"] for edit in entries[0]["edits"]))
     lost = max(1 - edit["iou"]["mean"] for entry in entries for edit in entry["edits"])
 
     def fill(figure: Figure) -> None:
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
-        grid = figure.subplots(len(entries), len(scores), squeeze=False, sharex=True, sharey="col")
+        grid = figure.subplots(len(entries), len(scores), squeeze=False, sharex=True, sharey=True)
         for row, entry in zip(grid, entries, strict=True):
             for axes, score in zip(row, scores, strict=True):
                 _sweep_panel(axes, entry, score, kinds)
@@ -150,7 +162,10 @@ def save_sweep(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
                 axes.set_title(f"{elide(entry['trained'], 26)}: {HEADINGS[score]}")
                 axes.set_xlabel("mean IoU with the stored masks")
             row[0].set_ylabel("fraction (1 is perfect)")
-        _legend(figure, kinds)
+        line = Line2D([], [], color=PALE, lw=1.2, dashes=(4, 3))
+        _legend(
+            figure, kinds, [(line, f"points lost per 0.1 IoU ({ALL})")] if any(e["slopes"] for e in entries) else []
+        )
 
     draw(path, (4.4 * len(scores) + 0.4, 3.3 * len(entries) + 0.7), fill)
 
@@ -170,7 +185,7 @@ def _sweep_panel(axes: Axes, entry: Mapping[str, Any], score: str, kinds: Sequen
     slope = entry["slopes"].get(score, {}).get(ALL)
     if slope is not None:
         far = min(edit["iou"]["mean"] for edit in entry["edits"])
-        axes.plot([1.0, far], [stored, stored - slope["points"] / 10 * (1 - far)], color=PALE, lw=1, dashes=(4, 3))
+        axes.plot([1.0, far], [stored, stored - slope["points"] / 10 * (1 - far)], color=PALE, lw=1.2, dashes=(4, 3))
     axes.grid(visible=True, color=_GRID, lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -49,7 +49,8 @@ def edited_ious(index: PairIndex, edits: Sequence[Edit]) -> dict[str, NDArray[np
     """Return for each edit the IoU, N, of the edited masks with the stored ones."""
     found = {edit.name: np.ones(len(index)) for edit in edits}
     stored = open_reader(index).read(range(len(index)))
-    for row, pair in enumerate(tqdm(stored, total=len(index), desc="edited masks", unit="pair", leave=False)):
+    bar = tqdm(stored, total=len(index), desc="edited masks", unit="pair", leave=False, disable=None)
+    for row, pair in enumerate(bar):
         key = index.draw_key(row)
         for edit in edits:
             found[edit.name][row] = iou(edit(pair.mask, key), pair.mask)
@@ -68,7 +69,8 @@ def run_sweep(side: Side, index: Mapping[str, PairIndex], edits: Sequence[Edit],
     first = index[side.records[0].name]
     _refuse_other_pairs(side, index)
     stacks: dict[str, list[Logits]] = {}
-    with tqdm(total=len(side.records) * (len(edits) + 1), desc=side.name, unit="pass", leave=False) as bar:
+    passes = len(side.records) * (len(edits) + 1)
+    with tqdm(total=passes, desc=side.name, unit="pass", leave=False, disable=None) as bar:
         for record in side.records:
             model, pairs = record.load_model(scoring.accelerator.device), index[record.name]
             stacks.setdefault(IDENTITY, []).append(scoring.logits(record, model, pairs))

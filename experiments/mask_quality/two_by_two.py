@@ -114,7 +114,8 @@ def mask_ious(one: PairIndex, other: PairIndex) -> NDArray[np.float64]:
     rows = range(len(one))
     found = np.full(len(one), np.nan)
     pairs = zip(open_reader(one).read(rows), open_reader(other).read(rows), strict=True)
-    for row, (a, b) in enumerate(tqdm(pairs, total=len(one), desc="masks of both trees", unit="pair", leave=False)):
+    bar = tqdm(pairs, total=len(one), desc="masks of both trees", unit="pair", leave=False, disable=None)
+    for row, (a, b) in enumerate(bar):
         if a.mask.shape == b.mask.shape:
             found[row] = iou(a.mask, b.mask)
     return found
@@ -124,7 +125,8 @@ def compute_cells(sides: Sequence[Side], matched: Matched, scoring: Scoring) -> 
     """Return the logits S×N×C of every side's S runs on the pairs of every tree."""
     cells: dict[Cell, list[Logits]] = {}
     records = [(side, record) for side in sides for record in side.records]
-    with tqdm(total=len(records) * len(matched.trees), desc="runs on trees", unit="pass", leave=False) as bar:
+    passes = len(records) * len(matched.trees)
+    with tqdm(total=passes, desc="runs on trees", unit="pass", leave=False, disable=None) as bar:
         for side, record in records:
             model = record.load_model(scoring.accelerator.device)
             for tree in matched.trees:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.mask_quality.command import compare_command
+from experiments.mask_quality.options import CompareOptions
 from utils.errors import run_script
 
 LEVELS = (0.1, 0.3)
@@ -123,9 +124,35 @@ def test_dry_run_says_what_would_be_computed(
     assert not out.exists()
 
 
+def test_dry_run_times_photos_and_names_a_folder_for_the_results(
+    pair_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --out; foods of the test photos are two objects each, asked for in one way."""
+    archive = pair_tree.parent / "archive"
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--src", str(archive), "--split", "test", "--photos", "3", "--prompts", "box", "--dry_run"]
+    compare_command([*arguments, "--segmenter.working_side", "32"])
+    printed = capsys.readouterr().out
+    assert "3 photos with 6 objects, asked for in 1 way, took" in printed
+    assert printed.endswith("results  runs/mask_comparison/archive\n")
+    assert not any(tmp_path.iterdir())
+    compare_command([*arguments, "--out", str(pair_tree)])
+    assert "could not be written" in capsys.readouterr().out
+
+
+def test_results_go_where_archive_or_runs_say(tmp_path: Path) -> None:
+    folders = {
+        "photos": CompareOptions(src=str(tmp_path / "photos"), run=["runs/a"], sweep=True),
+        "a-b": CompareOptions(run=["runs/a", "runs/b"], trees=["x", "y"]),
+        "a-seed0": CompareOptions(run=["runs/a/seed0"], sweep=True),
+    }
+    for name, options in folders.items():
+        assert options.folder == Path("runs") / "mask_comparison" / name
+    assert CompareOptions(src="photos", out="elsewhere").folder == Path("elsewhere")
+
+
 MISTAKES = {
     "nothing asked": ([], "--src ARCHIVE"),
-    "no folder for the results": (["--src", "ARCHIVE"], "--out DIR"),
     "a run alone": (["--run", "RUN"], "--sweep"),
     "a sweep alone": (["--sweep"], "add --run"),
     "trees alone": (["--trees", "TREE"], "add --run"),
