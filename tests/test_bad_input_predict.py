@@ -101,8 +101,16 @@ MISTAKES: dict[str, tuple[Spoil, str]] = {
         r"pixel \(5, 5\) is said to lie both in and out",
     ),
     "a box of no area": (lambda _: ["--box", "5,5,5,20"], r"box \(5, 5, 5, 20\) has no area"),
-    "half a point": (lambda _: ["--point", "5"], r"--point has 1 numbers; a point is x,y"),
-    "three sides of a box": (lambda _: ["--box", "5,5,9"], r"--box has 3 numbers"),
+    "half a point": (lambda _: ["--point", "5"], r"--point has an odd count of numbers \(5\); a point is x,y"),
+    "three sides of a box": (lambda _: ["--box", "5,5,9"], r"--box takes four numbers and not 3 \(5,5,9\)"),
+    "a point of letters": (
+        lambda _: ["--point", "a,b"],
+        r"--point holds '?a'?, which is no number; give x,y .* 320,215",
+    ),
+    "only where it is not": (
+        lambda _: ["--negative", "5,5"],
+        r"--negative says only what the region is not; add --point",
+    ),
     "an empty mask": (mask_of(0), r"other\.png: the mask is empty"),
     "a whole mask": (mask_of(7), r"other\.png: the mask covers the whole photo"),
     "a mask of another size": (mask_of(1, (30, 40)), r"other\.png is 30×40 pixels, but its photo .* is 40×30"),
@@ -122,6 +130,10 @@ MISTAKES: dict[str, tuple[Spoil, str]] = {
     "an unfinished run": (unfinished, r"is an unfinished run \(it has no metrics\.json\)"),
     "a run without classes": (without_classes, r"metrics\.json is damaged: it names no known model and classes"),
     "a full folder": (full_folder, r"out holds earlier predictions; add --overwrite"),
+    "a full folder and a point outside": (
+        lambda f: [*full_folder(f), "--point", "41,5"],
+        r"point \(41, 5\) lies outside of the photo",
+    ),
     "a foreign folder": (foreign_folder, r"holds what no prediction wrote \(letter\.txt\)"),
     "a misspelt option": (lambda _: ["--maks", "x"], r"unknown option '--maks'; did you mean .*'--mask'"),
     "a method of no maps": (
@@ -211,3 +223,5 @@ def test_a_model_of_one_view_has_no_context_to_lose(
     assert "--what_if takes the context away" in refusal(monkeypatch, capsys, *fixed)
     fixed[1] = str(tiny_runs / "both")
     assert "holds 2 runs, one for each seed" in refusal(monkeypatch, capsys, *fixed)
+    fixed[1] = str(tiny_runs)
+    assert str(tiny_runs / "roi") in refusal(monkeypatch, capsys, *fixed).partition("name one of them: ")[2]

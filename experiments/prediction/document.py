@@ -15,8 +15,17 @@ from experiments.prediction.predictor import ViewMap
 from experiments.prediction.regions import OpenedPhoto, Region
 from experiments.report import text_table
 
+NARROW_SPACE = "\u202f"  # it keeps number and sign on one line
 _DIGITS = 6
 _MOST_LINES = 60
+
+
+def percent(probability: float) -> str:
+    """Return a probability in whole per cent; what is not 0 or 1 never reads as if it were."""
+    value = 100 * probability
+    if 0 < value < 0.5:
+        return f"<1{NARROW_SPACE}%"
+    return f">99{NARROW_SPACE}%" if 99.5 <= value < 100 else f"{value:.0f}{NARROW_SPACE}%"
 
 
 def region_entry(
@@ -37,6 +46,7 @@ def region_entry(
         "region": number,
         "source": region.source,
         "score": None if region.score is None else _rounded(region.score),
+        "marks": list(region.marks),
         "box": list(region.box),
         "area_fraction": _rounded(region.area_fraction),
         "top": [
@@ -71,7 +81,7 @@ def _rounded(value: float) -> float:
 def csv_text(entries: Sequence[Mapping[str, Any]], top_k: int, views: Sequence[str]) -> str:
     """Return ``predictions.csv``: one row per region; what was not asked for has no column."""
     numbers = range(1, top_k + 1)
-    header = ["photo", "region", "source", "score", "left", "top", "right", "bottom", "area_fraction"]
+    header = ["photo", "region", "source", "score", "marks", "left", "top", "right", "bottom", "area_fraction"]
     header += [name for number in numbers for name in (f"class_{number}", f"probability_{number}")]
     what_if, maps = "without_context" in entries[0], "evidence_share" in entries[0]
     if what_if:
@@ -82,8 +92,12 @@ def csv_text(entries: Sequence[Mapping[str, Any]], top_k: int, views: Sequence[s
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     for entry in entries:
-        row = [entry["photo"], entry["region"], entry["source"]["kind"], entry["score"], *entry["box"]]
-        row += [entry["area_fraction"], *(cell for one in entry["top"] for cell in (one["class"], one["probability"]))]
+        row = [entry["photo"], entry["region"], entry["source"]["kind"], entry["score"], "; ".join(entry["marks"])]
+        row += [
+            *entry["box"],
+            entry["area_fraction"],
+            *(cell for one in entry["top"] for cell in (one["class"], one["probability"])),
+        ]
         if what_if:
             without = entry["without_context"]
             row += [*without["top"][0].values(), without["probability_of_answer"]]
@@ -104,13 +118,20 @@ def console_table(entries: Sequence[Mapping[str, Any]]) -> str:
             "photo": names[entry["photo"]] if short else entry["photo"],
             "region": entry["region"],
             "answer": first["class"],
-            "probability": first["probability"],
+            "probability": percent(first["probability"]),
         }
         if "without_context" in entry:
             without = entry["without_context"]["top"][0]
-            row |= {"without context": without["class"], "probability ": without["probability"]}
+            row |= {"without context": without["class"], "probability ": percent(without["probability"])}
         if "evidence_share" in entry:
-            row |= {f"evidence {view}".replace("_", " "): share for view, share in entry["evidence_share"].items()}
+            row |= {
+                f"evidence {view}".replace("_", " "): None if share is None else percent(share)
+                for view, share in entry["evidence_share"].items()
+            }
+        if any(one["score"] is not None for one in entries):
+            row["mask score"] = entry["score"]
+        if any(one["marks"] for one in entries):
+            row["mark"] = ", ".join(entry["marks"])
         rows.append(row)
     table = text_table(rows)
     more = len(entries) - len(rows)

@@ -1,31 +1,31 @@
-"""The annotated picture of a photo: outlines and numbers, what the model says of each region, and its maps."""
+"""The annotated picture of a photo: the photo, what the model says of each region, and its maps."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ImageColor, ImageDraw
+from PIL import ImageDraw
 
-from datasets.cutouts import Mask, Photo
+from datasets.cutouts import Photo
 from experiments.explanation.lettering import Sheet
 from experiments.explanation.sheets import overlay
-from experiments.explanation.summary import percent
-from experiments.figures import BLUE, INK, ORANGE, PALE, PURPLE, VERMILION
+from experiments.figures import INK, PALE, VERMILION
+from experiments.prediction.annotated import BADGE, badge, color_of, draw_photo
 from experiments.prediction.answers import Answer, best
-from experiments.prediction.regions import OpenedPhoto, Region
+from experiments.prediction.document import percent
+from experiments.prediction.predictor import ViewMap
+from experiments.prediction.regions import TINY, WEAK, OpenedPhoto
 from utils.files import write_atomic
 
-COLORS = (BLUE, ORANGE, "#009E73", VERMILION, PURPLE, "#56B4E9", "#B8A000", "#8A4B2A")
 _MARGIN, _GAP, _HEADING, _SMALL = 16, 16, 26, 16
-_PANEL, _ROW, _BADGE = 340, 22, 20
+_PANEL, _ROW = 340, 22
 _NAME, _NUMBER = 150, 44  # room for a class name and for a percentage, in pixels
 _TILE = 200
-_TINT = 0.28
+_MEANINGS = {TINY: "the answer means little", WEAK: "check its outline"}
+_MAP_ROW = _TILE + _ROW + 3 * _SMALL
+_BAR, _HATCH = 0xC8, 8  # grey of a letterbox's bars, and pixels between their stripes
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def draw_answers(path: Path, photo: OpenedPhoto, answers: Sequence[Answer], capt
     height, width = photo.shown.shape[:2]
     bars = _bars(len(answers), caption.top_k)
     what_if = answers[0].without_context is not None
-    block = _block_height(bars, what_if)
+    marked = any(region.marks for region in photo.regions)
+    block = _block_height(bars, what_if + marked)
     beside = max(1, (height - _HEADING) // block)
     columns = 1 if len(answers) <= beside else 2
     lines = math.ceil(len(answers) / columns)
@@ -68,16 +69,15 @@ def draw_answers(path: Path, photo: OpenedPhoto, answers: Sequence[Answer], capt
     maps = _maps_height(answers, whole - 2 * _MARGIN)
     sheet = Sheet(whole, _MARGIN + _HEADING + body + maps + 2 * _SMALL + _MARGIN)
     room = whole - 2 * _MARGIN
-    sheet.text(_MARGIN, _MARGIN - 4, photo.name, size=16, color=INK, bold=True, room=room)
+    sheet.text(_MARGIN, _MARGIN - 4, PurePath(photo.name).name, size=16, color=INK, bold=True, room=width)
+    within = f"among these {len(caption.classes)} classes"
+    sheet.text(_MARGIN + width + _GAP, _MARGIN - 2, within, size=13, color=PALE, room=_PANEL)
     top = _MARGIN + _HEADING
-    sheet.paste(_MARGIN, top, _annotated(photo.shown, photo.regions))
-    for place, region in enumerate(photo.regions):
-        x, y = _inner_point(region.shown)
-        _badge(sheet, _MARGIN + x, top + y, place)
-    for place, answer in enumerate(answers):
+    draw_photo(sheet, _MARGIN, top, photo)
+    for place, (region, answer) in enumerate(zip(photo.regions, answers, strict=True)):
         column, line = divmod(place, lines)
         left = _MARGIN + width + _GAP + column * (_PANEL + _GAP)
-        _draw_answer(sheet, left, top + line * block, place, answer, bars, caption)
+        _draw_answer(sheet, left, top + line * block, place, answer, bars, caption, region.marks)
     if maps:
         _draw_maps(sheet, top + body + _GAP, answers, room)
     foot = top + body + maps + _SMALL // 2
@@ -90,48 +90,30 @@ def _bars(regions: int, top_k: int) -> int:
     return min(top_k, 5 if regions <= 3 else 3 if regions <= 6 else 1)
 
 
-def _block_height(bars: int, what_if: bool) -> int:
-    return bars * _ROW + (_ROW if what_if else 0) + (14 if bars > 1 or what_if else 6)
+def _block_height(bars: int, further: int) -> int:
+    return bars * _ROW + further * _ROW + (14 if bars > 1 or further else 6)
 
 
-def _annotated(shown: Photo, regions: Sequence[Region]) -> Photo:
-    """Tint each region and draw its outline, with a white rim that shows on any colour; larger regions first."""
-    picture = shown.astype(np.float32)
-    for place, region in enumerate(regions):
-        assert region.shown is not None
-        picture[region.shown] = (1 - _TINT) * picture[region.shown] + _TINT * np.array(_rgb(place))
-    drawn = np.ascontiguousarray(picture.round().astype(np.uint8))
-    thick = max(2, round(max(shown.shape[:2]) / 400))
-    outlines = [_outlines(region.shown) for region in regions]
-    for found in outlines:
-        cv2.drawContours(drawn, found, -1, (255, 255, 255), thick + 2, cv2.LINE_AA)
-    for place, found in enumerate(outlines):
-        cv2.drawContours(drawn, found, -1, _rgb(place), thick, cv2.LINE_AA)
-    return drawn
-
-
-def _outlines(mask: Mask | None) -> Sequence[NDArray[Any]]:
-    assert mask is not None
-    return cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0]
-
-
-def _inner_point(mask: Mask | None) -> tuple[int, int]:
-    """Return the middle of the largest circle that fits into a mask, x and y."""
-    assert mask is not None
-    padded = np.pad(mask.astype(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(np.argmax(distance)), mask.shape)
-    return int(x), int(y)
-
-
-def _draw_answer(sheet: Sheet, left: int, top: int, place: int, answer: Answer, bars: int, caption: Caption) -> None:
-    _badge(sheet, left + _BADGE // 2, top + _ROW // 2, place)
-    start = left + _BADGE + 8
+def _draw_answer(
+    sheet: Sheet,
+    left: int,
+    top: int,
+    place: int,
+    answer: Answer,
+    bars: int,
+    caption: Caption,
+    marks: Sequence[str],
+) -> None:
+    badge(sheet, left + BADGE // 2, top + _ROW // 2, place)
+    start = left + BADGE + 8
     for line, k in enumerate(answer.top(bars)):
         probability = float(answer.probabilities[k])
-        _draw_bar(
-            sheet, start, top + line * _ROW, caption.classes[k], probability, COLORS[place % len(COLORS)], line == 0
-        )
+        _draw_bar(sheet, start, top + line * _ROW, caption.classes[k], probability, color_of(place), line == 0)
+    below = top + bars * _ROW + 3
+    if marks:
+        text = "; ".join(f"{mark}: {_MEANINGS[mark]}" for mark in marks)
+        sheet.text(start, below, text, size=12, color=VERMILION, bold=True, room=_PANEL - BADGE - 8)
+        below += _ROW
     if answer.without_context is None:
         return
     k = int(best(answer.without_context, 1)[0])
@@ -139,32 +121,23 @@ def _draw_answer(sheet: Sheet, left: int, top: int, place: int, answer: Answer, 
     changed = k != int(answer.top(1)[0])
     sheet.text(
         start,
-        top + bars * _ROW + 3,
+        below,
         text,
         size=12,
         color=VERMILION if changed else PALE,
         bold=changed,
-        room=_PANEL - _BADGE - 8,
+        room=_PANEL - BADGE - 8,
     )
 
 
 def _draw_bar(sheet: Sheet, left: int, top: int, name: str, probability: float, color: str, bold: bool) -> None:
     sheet.text(left, top + 3, name, size=13, color=INK, bold=bold, room=_NAME)
-    bar, room = left + _NAME + 8, _PANEL - _BADGE - 8 - _NAME - 8 - _NUMBER
+    bar, room = left + _NAME + 8, _PANEL - BADGE - 8 - _NAME - 8 - _NUMBER
     draw = ImageDraw.Draw(sheet.image)
     draw.rectangle((bar, top + 5, bar + room, top + _ROW - 6), fill="#eeeeee")
     if probability * room >= 1:
         draw.rectangle((bar, top + 5, bar + round(probability * room), top + _ROW - 6), fill=color)
     sheet.text(bar + room + 6, top + 3, percent(probability), size=13, color=INK, bold=bold)
-
-
-def _badge(sheet: Sheet, x: int, y: int, place: int) -> None:
-    """Draw a region's number on its colour, with its middle at x, y."""
-    draw, half, text = ImageDraw.Draw(sheet.image), _BADGE // 2, str(place + 1)
-    wide = half + 3 * (len(text) - 1)
-    frame = (x - wide, y - half, x + wide, y + half)
-    draw.rounded_rectangle(frame, half, fill=COLORS[place % len(COLORS)], outline="white", width=2)
-    sheet.text(x, y, text, size=12, color="white", bold=True, anchor="mm")
 
 
 def _tiles(answers: Sequence[Answer], room: int) -> tuple[int, int]:
@@ -177,7 +150,7 @@ def _maps_height(answers: Sequence[Answer], room: int) -> int:
     views, across = _tiles(answers, room)
     if not views:
         return 0
-    return _GAP + math.ceil(len(answers) / across) * (_TILE + _ROW + 2 * _SMALL) + _SMALL
+    return _GAP + math.ceil(len(answers) / across) * _MAP_ROW + _SMALL
 
 
 def _draw_maps(sheet: Sheet, top: int, answers: Sequence[Answer], room: int) -> None:
@@ -186,18 +159,32 @@ def _draw_maps(sheet: Sheet, top: int, answers: Sequence[Answer], room: int) -> 
     for place, answer in enumerate(answers):
         line, column = divmod(place, across)
         left = _MARGIN + column * (views * (_TILE + 6) + _GAP)
-        upper = top + line * (_TILE + _ROW + 2 * _SMALL)
-        _badge(sheet, left + _BADGE // 2, upper + _BADGE // 2, place)
+        upper = top + line * _MAP_ROW
+        badge(sheet, left + BADGE // 2, upper + BADGE // 2, place)
         for number, (view, found) in enumerate((answer.maps or {}).items()):
             x = left + number * (_TILE + 6)
-            sheet.paste(x, upper + _ROW + 2, overlay(found.picture, found.heat, _TILE))
+            sheet.paste(x, upper + _ROW + 2, _map(found))
             share = "" if math.isnan(found.share) else f": {percent(found.share)} of the evidence"
             sheet.text(x, upper + _ROW + _TILE + 5, f"{view}{share}", size=12, color=INK, room=_TILE)
-    bottom = top + math.ceil(len(answers) / across) * (_TILE + _ROW + 2 * _SMALL)
-    note = "Maps: dark has no evidence for the answer, bright has a region's strongest; its views share one scale."
+            cells = f"{found.grid[0]}×{found.grid[1]} cells"
+            sheet.text(x, upper + _ROW + _TILE + _SMALL + 5, cells, size=11, color=PALE, room=_TILE)
+    bottom = top + math.ceil(len(answers) / across) * _MAP_ROW
+    note = (
+        "Maps: dark has no evidence for the answer, bright is a view's strongest place in the photo. "
+        "Striped: no part of the photo."
+    )
     sheet.text(_MARGIN, bottom - 6, note, size=12, color=PALE, room=room)
 
 
-def _rgb(place: int) -> tuple[int, int, int]:
-    red, green, blue = ImageColor.getrgb(COLORS[place % len(COLORS)])[:3]
-    return red, green, blue
+def _map(found: ViewMap) -> Photo:
+    """Return a module's map over what it saw, on its own scale; the letterbox's bars are striped, not coloured."""
+    drawn = overlay(found.picture, found.own_scale, _TILE)
+    scale = _TILE / found.picture.shape[0]
+    left, top, width, height = (round(number * scale) for number in found.content)
+    bars = np.ones((_TILE, _TILE), dtype=bool)
+    bars[top : top + height, left : left + width] = False
+    rows, columns = np.ogrid[:_TILE, :_TILE]
+    stripes = (rows + columns) % _HATCH < 2
+    drawn[bars] = _BAR
+    drawn[bars & stripes] = 255
+    return drawn

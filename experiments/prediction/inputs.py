@@ -88,7 +88,8 @@ def _photos(options: PredictOptions, way: Way) -> Inputs:
         if mask.is_dir():
             raise ConfigError(f"--mask {mask} is a folder and --photo {path} a single photo; name one mask file")
     prompts = None if options.prompt is None else [options.prompt]
-    return Inputs([PhotoJob(path, way, prompts, mask=mask, mask_orientation=options.mask_orientation)])
+    rough = _note_rough(options) if prompts is None and mask is None else []
+    return Inputs([PhotoJob(path, way, prompts, mask=mask, mask_orientation=options.mask_orientation)], rough)
 
 
 def _prompted(file: Path, options: PredictOptions, way: Way) -> Inputs:
@@ -103,10 +104,11 @@ def _prompted(file: Path, options: PredictOptions, way: Way) -> Inputs:
     chosen = {photo: prompts for photo, prompts in found.items() if only is None or photo == only}
     if not chosen:
         raise DataError(f"{file} has no row for the photo {only}; add one, or leave --photo out")
-    notes = [f"{file} names {len(found) - 1} other photos, which are left out"] if len(chosen) < len(found) else []
+    others = [path.name for path in found if path not in chosen]
+    notes = _note_left_out(file, others, "other photo is named", "other photos are named")
     if only is None and options.photo is not None:
         without = [path.name for path in _files(root, PHOTO_SUFFIXES)[0] if path not in chosen]
-        notes += [f"{root}: {len(without)} photos have no prompt and are left out"] * bool(without)
+        notes += _note_left_out(root, without, "photo has no prompt", "photos have no prompt")
     jobs = [PhotoJob(photo, way, of.prompts, of.names) for photo, of in chosen.items()]
     return Inputs(list(jobs), notes)
 
@@ -120,9 +122,9 @@ def _folder(options: PredictOptions, folder: Path, way: Way) -> Inputs:
     photos, others = _files(folder, PHOTO_SUFFIXES)
     if not photos:
         raise DataError(f"--photo {folder} holds no photo ({', '.join(PHOTO_SUFFIXES)}); name the folder they lie in")
-    notes = _note_others(folder, others)
+    notes = _note_left_out(folder, [path.name for path in others], "entry is no photo", "entries are no photos")
     if options.mask is None:
-        return Inputs([PhotoJob(path, way) for path in photos], notes)
+        return Inputs([PhotoJob(path, way) for path in photos], [*notes, *_note_rough(options)])
     masks, mask_notes = _masks_of(photos, Path(options.mask), folder)
     jobs = [
         PhotoJob(path, way, mask=mask, mask_orientation=options.mask_orientation)
@@ -150,8 +152,10 @@ def _masks_of(photos: Sequence[Path], folder: Path, photo_folder: Path) -> tuple
     stems = [path.stem for path in photos]
     problems += [f"{path} shares its mask with another photo" for path in photos if stems.count(path.stem) > 1]
     refuse(problems)
-    unused = len(by_stem) - len(photos)
-    notes = [f"{folder}: {unused} masks have no photo in {photo_folder} and are left out"] if unused else []
+    unused = [path.name for stem, path in by_stem.items() if stem not in set(stems)]
+    notes = _note_left_out(
+        folder, unused, f"mask has no photo in {photo_folder}", f"masks have no photo in {photo_folder}"
+    )
     return [by_stem[stem] for stem in stems], notes
 
 
@@ -163,11 +167,19 @@ def _files(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path
     return fitting, [path for path in visible if path not in wanted]
 
 
-def _note_others(folder: Path, others: Sequence[Path]) -> list[str]:
-    if not others:
+def _note_left_out(where: Path, names: Sequence[str], one: str, several: str) -> list[str]:
+    """Return a note that names the first of what is left out; none where nothing is."""
+    if not names:
         return []
-    names = ", ".join(path.name for path in others[:3])
-    return [f"{folder}: {len(others)} entries are no photos and are left out ({names}{', …' * (len(others) > 3)})"]
+    first = ", ".join(names[:3]) + ", …" * (len(names) > 3)
+    text = f"1 {one} and is" if len(names) == 1 else f"{len(names)} {several} and are"
+    return [f"{where}: {text} left out ({first})"]
+
+
+def _note_rough(options: PredictOptions) -> list[str]:
+    if options.segmenter.name != "grabcut":
+        return []
+    return ["GrabCut's segments of a photo without a prompt are rough; point at the food, or take segmenter.name sam"]
 
 
 def _require_existing(option: str, path: Path) -> None:

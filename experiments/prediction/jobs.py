@@ -17,6 +17,7 @@ from datasets.decode import (
     read_photo_header,
 )
 from datasets.picture_size import PixelLimit
+from experiments.prediction.options import NO_WEAK_SCORES, WeakScores
 from experiments.prediction.regions import FoundMask, OpenedPhoto, describe_photo
 from segmenters.prompts import Prompt
 from segmenters.segmenter import Choice, Photo, Segmenter, check_mask, choose
@@ -52,6 +53,8 @@ class Way:
         drawn: whether pictures are drawn.
         segmenter: gives what finds regions; it is not called where masks are given.
         choice: which of several masks of a prompt is taken.
+        weak_below: masks of a prompt that the segmenter gives a smaller score are marked.
+        masks_kept: whether masks that the segmenter found are made ready to be written.
     """
 
     size: int
@@ -59,6 +62,8 @@ class Way:
     drawn: bool
     segmenter: Callable[[], Segmenter]
     choice: Choice = "score"
+    weak_below: WeakScores = NO_WEAK_SCORES
+    masks_kept: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,7 @@ class PhotoJob:
             size=way.size,
             drawn=way.drawn,
             drop_vanished=everything,
+            kept=way.masks_kept and self.mask is None,
         )
         if not opened.regions:
             raise DataError(f"{self.name}: no segment was found; say where to look with --point, --box or --mask")
@@ -145,7 +151,8 @@ class PhotoJob:
         for place, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
             best = choose(answer, way.choice)
             check_mask(best.mask, self.prompt_names[place] if self.prompt_names else self.name)
-            found.append(FoundMask(best.mask, _prompt_source(prompt), best.score))
+            least = way.weak_below.points if prompt.box is None else way.weak_below.box
+            found.append(FoundMask(best.mask, _prompt_source(prompt), best.score, weak=best.score < least))
         return found
 
 

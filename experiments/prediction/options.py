@@ -2,18 +2,30 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from datasets.decode import MaskOrientation
 from experiments.explanation.maps import check_method
-from experiments.prediction.description import HUB_PREFIX
-from segmenters.options import SegmenterOptions
+from experiments.prediction.description import EXPORT_FILE, HUB_PREFIX
+from segmenters.options import SegmenterName, SegmenterOptions
 from segmenters.prompts import IN, OUT, Box, Prompt
 from utils.errors import ConfigError, require, require_pixels
 from utils.names import portable_name
 from utils.sections import Device, Precision
 
-JSON_FILE, CSV_FILE, PICTURES = "predictions.json", "predictions.csv", "pictures"
+JSON_FILE, CSV_FILE, PICTURES, MASKS = "predictions.json", "predictions.csv", "pictures", "masks"
+
+
+class WeakScores(NamedTuple):
+    """Scores below which a mask is marked: of prompts with points alone, and of those with a box."""
+
+    points: float
+    box: float
+
+
+NO_WEAK_SCORES = WeakScores(0.0, 0.0)
+# GrabCut's scores of clicks are lower than those of boxes that fit as well; SAM estimates an IoU.
+WEAK_SCORES: dict[SegmenterName, WeakScores] = {"grabcut": WeakScores(0.3, 0.7), "sam": WeakScores(0.7, 0.7)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +50,9 @@ class PredictOptions:
         method: of the maps, as for ``explain.py``.
         what_if: say what the answer becomes without context.
         pictures: draw an annotated picture of each photo.
-        out: folder to write; null takes ``<run>/predictions/<name of the photo or folder>``.
+        masks: write the mask of each region that the segmenter found, for ``mask`` of a later call.
+        out: folder to write; null takes ``<run>/predictions/<name of the photo or folder>`` for a run, and
+            ``predictions/<name>`` for an exported model, whose folder stays as it was written.
         overwrite: replace what an earlier prediction left in that folder.
         batch_size: pairs per forward pass, whichever photos they are of.
         workers: threads that decode, segment and draw; ``auto`` takes the processor cores, at most 8.
@@ -63,6 +77,7 @@ class PredictOptions:
     method: str = "gradcam"
     what_if: bool = False
     pictures: bool = True
+    masks: bool = True
     out: str | None = None
     overwrite: bool = False
     batch_size: int = 32
@@ -79,9 +94,17 @@ class PredictOptions:
         require_pixels("max_megapixels", self.max_megapixels)
         for name, numbers in (("point", self.point), ("negative", self.negative)):
             if len(numbers) % 2:
-                raise ConfigError(f"--{name} has {len(numbers)} numbers; a point is x,y in pixels, such as 320,215")
+                raise ConfigError(
+                    f"--{name} has an odd count of numbers ({_listed(numbers)}); a point is x,y in pixels, such as "
+                    f"320,215"
+                )
         if self.box is not None and len(self.box) != 4:
-            raise ConfigError(f"--box has {len(self.box)} numbers; give left,top,right,bottom in pixels")
+            raise ConfigError(
+                f"--box takes four numbers and not {len(self.box)} ({_listed(self.box)}); give left,top,right,bottom "
+                f"in pixels, such as 250,120,470,330"
+            )
+        if self.negative and not self.point and self.box is None:
+            raise ConfigError("--negative says only what the region is not; add --point or --box for what it is")
         self._check_together()
 
     @property
@@ -132,6 +155,10 @@ class PredictOptions:
             raise ConfigError(f"{source} regions already, so segmenter.* does nothing; leave it out")
 
 
+def _listed(numbers: list[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
+
+
 def _points(numbers: list[float]) -> tuple[tuple[float, float], ...]:
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
@@ -146,9 +173,10 @@ def output_folder(options: PredictOptions) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; name a folder")
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = [name for name in found if name not in (JSON_FILE, CSV_FILE, PICTURES)]
-    if (folder / PICTURES).is_dir():
-        foreign += [f"{PICTURES}/{path.name}" for path in (folder / PICTURES).iterdir() if path.suffix != ".png"]
+    foreign = [name for name in found if name not in (JSON_FILE, CSV_FILE, PICTURES, MASKS)]
+    for inner in (PICTURES, MASKS):
+        if (folder / inner).is_dir():
+            foreign += [f"{inner}/{path.name}" for path in (folder / inner).iterdir() if path.suffix != ".png"]
     if foreign:
         raise ConfigError(
             f"--out {folder} is not empty and holds what no prediction wrote ({', '.join(foreign[:3])}); name another "
@@ -160,8 +188,8 @@ def output_folder(options: PredictOptions) -> Path:
 
 
 def _usual_folder(options: PredictOptions) -> Path:
-    if str(options.run).startswith(HUB_PREFIX):
-        raise ConfigError("a model of the hub has no folder for predictions; say where with --out DIR")
     source = Path(str(options.photo or options.pairs or options.prompts))
     name = source.resolve().stem if source.is_file() else source.resolve().name
-    return Path(str(options.run)) / "predictions" / (portable_name(name) or "photo")
+    run = Path(str(options.run))
+    exported = str(options.run).startswith(HUB_PREFIX) or (run / EXPORT_FILE).is_file()
+    return (Path() if exported else run) / "predictions" / (portable_name(name) or "photo")

@@ -27,10 +27,12 @@ from experiments.runs import load_model
 from utils.batch import Batch
 from utils.devices import make_accelerator
 from utils.engine import compute_logits
+from utils.errors import ConfigError
 from utils.sections import Device, Precision
 
 WITH, WITHOUT, ANOTHER, AS_GIVEN = "with context", "without context", "another context", "as given"
 PAIRS_AT_ONCE = 32
+MAP_CELLS = 7  # on the shorter side of a map, at least; small pictures leave the last layer two
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float64]
@@ -44,11 +46,22 @@ class ViewMap:
         picture: uint8 S×S×3, the letterboxed view as the module sees it.
         heat: float32 S×S in 0..1, evidence for the explained class; all modules of a pair share one scale.
         share: part of the evidence that this module gives, 0..1; NaN where no module gives any.
+        grid: rows and columns of the map before it was enlarged to S×S.
+        content: left, top, width, height of the picture in its letterbox, pixels.
     """
 
     picture: NDArray[np.uint8]
     heat: NDArray[np.float32]
     share: float
+    grid: tuple[int, int]
+    content: tuple[int, int, int, int]
+
+    @property
+    def own_scale(self) -> NDArray[np.float32]:
+        """The heat with this module's strongest place inside the photo at 1; all zero where there is none."""
+        left, top, width, height = self.content
+        strongest = float(self.heat[top : top + height, left : left + width].max())
+        return np.clip(self.heat / strongest, 0, 1, dtype=np.float32) if strongest > 0 else np.zeros_like(self.heat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +195,7 @@ class Predictor:
         }
 
     def explain(
-        self, pair: NewPair, method: str = "gradcam", target: int | None = None, least_cells: int = 1
+        self, pair: NewPair, method: str = "gradcam", target: int | None = None, least_cells: int | None = None
     ) -> dict[str, ViewMap]:
         """Return by view what each module looked at.
 
@@ -190,11 +203,17 @@ class Predictor:
             pair: what is explained.
             method: one of ``experiments.explanation.maps.METHODS``.
             target: index of the class that the maps speak of; null takes the predicted one.
-            least_cells: smallest wanted number of cells on a map's shorter side.
+            least_cells: smallest wanted number of cells on a map's shorter side; null wants ``MAP_CELLS``, and takes
+                the last map before pooling where no layer has as many.
 
         Raises:
             ConfigError: unknown method, or a module without a map.
         """
+        if least_cells is None:
+            try:
+                return self.explain(pair, method, target, MAP_CELLS)
+            except ConfigError:  # no layer is that fine, or a module has no map at all, which the next call says
+                return self.explain(pair, method, target, 1)
         batch = self._batch([pair])
         with self._lock, explaining(self.model, method, least_cells=least_cells) as explainer:
             wanted = None if target is None else torch.tensor([target], device=self.device)
@@ -207,6 +226,8 @@ class Predictor:
                 picture=batch.views[view][0].permute(1, 2, 0).contiguous().numpy(),
                 heat=enlarge(heats[view], batch.views[view].shape[-1])[0],
                 share=evidence[view] / whole if whole > 0 else float("nan"),
+                grid=(heats[view].shape[1], heats[view].shape[2]),
+                content=_four(batch.content_box[view][0]),
             )
             for view in self.views
         }
@@ -229,6 +250,11 @@ class Predictor:
     def _features(self, batch: Batch) -> dict[str, Tensor]:
         with self._lock, torch.inference_mode(), self.accelerator.autocast():
             return self.model.features(self.model.prepare(batch.to(self.device)))
+
+
+def _four(box: Tensor) -> tuple[int, int, int, int]:
+    left, top, width, height = box.tolist()
+    return left, top, width, height
 
 
 def load_predictor(source: str | Path, *, device: Device = "auto", precision: Precision = "auto") -> Predictor:

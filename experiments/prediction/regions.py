@@ -1,5 +1,6 @@
 """A photo opened for prediction: its regions, small enough to wait for the model, and what is said of each."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from datasets.new_pairs import NewPair
 from utils.errors import DataError
 
 SHOWN_SIDES = (640, 1000)  # least and largest longer side of a drawn photo, in pixels
+TINY, WEAK = "tiny mask", "weak mask"
+TINY_FRACTION, TINY_PIXELS = 0.001, 16  # of the photo; at the size at which the model's pairs are cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class Region:
         area_fraction: part of the photo that the mask covers, 0..1.
         pair: photo and mask at the size at which the model's pairs are cut.
         shown: the mask in the drawn photo's pixels; null where no picture is drawn.
+        marks: what speaks against its answer: ``TINY``, ``WEAK``.
+        file: the mask in the photo's own pixels as a PNG of one bit a pixel; null where it is not kept.
     """
 
     source: dict[str, Any]
@@ -35,6 +40,8 @@ class Region:
     area_fraction: float
     pair: NewPair
     shown: Mask | None
+    marks: tuple[str, ...] = ()
+    file: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +67,12 @@ class OpenedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class FoundMask:
-    """A mask H×W in the photo's own pixels, and where it is from."""
+    """A mask H×W in the photo's own pixels, where it is from, and whether its score is low."""
 
     mask: Mask
     source: dict[str, Any]
     score: float | None = None
+    weak: bool = False
 
 
 def describe_photo(
@@ -76,6 +84,7 @@ def describe_photo(
     size: int,
     drawn: bool,
     drop_vanished: bool = False,
+    kept: bool = False,
 ) -> OpenedPhoto:
     """Return a photo with its regions, made as small as the model wants them.
 
@@ -87,6 +96,7 @@ def describe_photo(
         size: longer side in pixels at which pairs are cut; 0 keeps the photo's.
         drawn: whether a picture is drawn.
         drop_vanished: leave out regions that have no pixel at that size, with a note, where an error is raised else.
+        kept: whether masks are made ready to be written.
 
     Raises:
         DataError: a region has no pixel left at that size.
@@ -105,18 +115,43 @@ def describe_photo(
             vanished += 1
             continue
         left, top, width, height = mask_box(one.mask)
+        fraction = float(np.count_nonzero(one.mask) / one.mask.size)
+        tiny = fraction < TINY_FRACTION or np.count_nonzero(mask) < TINY_PIXELS
         regions.append(
             Region(
                 source=one.source,
                 score=one.score,
                 box=(left, top, left + width, top + height),
-                area_fraction=float(np.count_nonzero(one.mask) / one.mask.size),
+                area_fraction=fraction,
                 pair=NewPair(small, mask, f"{name}, region {number}"),
                 shown=_shown_mask(one.mask, shown_size) if drawn else None,
+                marks=(TINY,) * bool(tiny) + (WEAK,) * one.weak,
+                file=_mask_file(one.mask) if kept else None,
             )
         )
-    notes = [f"{name}: {vanished} segments have no pixel at {size} pixels and are left out"] if vanished else []
+    notes = []
+    if vanished:
+        some = "1 segment has" if vanished == 1 else f"{vanished} segments have"
+        notes = [f"{name}: {some} no pixel at {size} pixels and {'is' if vanished == 1 else 'are'} left out"]
     return OpenedPhoto(name, stem, image.size, regions, _shown_photo(image, shown_size) if drawn else None, notes)
+
+
+def tiny_note(photo: OpenedPhoto) -> list[str]:
+    """Return a line about the regions that are too small for their answers to mean much; none where there are none."""
+    found = [str(number) for number, region in enumerate(photo.regions, start=1) if TINY in region.marks]
+    if not found:
+        return []
+    which = f"the mask of region {found[0]} is" if len(found) == 1 else f"the masks of regions {', '.join(found)} are"
+    return [
+        f"{photo.name}: {which} tiny (below {100 * TINY_FRACTION:g} % of the photo, or {TINY_PIXELS} pixels at the "
+        f"model's size), so the answer means little; choose a larger region"
+    ]
+
+
+def _mask_file(mask: Mask) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _shown_size(width: int, height: int) -> tuple[int, int]:

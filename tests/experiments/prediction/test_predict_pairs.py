@@ -106,11 +106,13 @@ def test_what_if_is_that_of_single_pairs_and_changes_no_answer(predictor: Predic
 
 def test_two_folders_of_pictures_are_as_good_as_a_tree(predicted: Predict, pair_tree: Path, tmp_path: Path) -> None:
     tree = predicted(pairs=str(pair_tree), pictures=False, top_k=3)
+    assert ["these are the same" in note for note in tree["notes"]] == [True]  # as those of the temperature
     for view in ("roi", "extra-roi"):
         (tmp_path / "plain" / view).mkdir(parents=True)
         for path in (pair_tree / "test" / view).rglob("*.png"):
             shutil.copy(path, tmp_path / "plain" / view / f"{path.parent.name}_{path.name}")
     plain = predicted(pairs=str(tmp_path / "plain"), pictures=False, top_k=3)
+    assert plain["notes"] == []
     assert len(plain["regions"]) == len(tree["regions"]) == 20
     known = {f"{one['source']['class']}_{Path(one['source']['roi']).name}": one for one in tree["regions"]}
     for region in plain["regions"]:

@@ -4,6 +4,7 @@ import csv
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments.export.command import export_command
 from experiments.prediction.ahead import Afterwards, done_ahead
 from experiments.prediction.command import predict_command
 from experiments.prediction.jobs import PhotoJob, Way
+from experiments.prediction.options import WeakScores
 from experiments.prediction.predictor import Predictor
 from segmenters.grabcut import GrabCut
 from segmenters.prompts import Prompt
@@ -89,12 +91,16 @@ def test_a_folder_is_written_with_a_picture_of_each_photo(disc: Disc, predicted:
         ("b", 1),
     ]
     assert [one["picture"] for one in found["photos"]] == ["pictures/disc.png", "pictures/disc_2.png"]
-    assert sorted(path.name for path in out.rglob("*.*")) == [
-        "disc.png",
-        "disc_2.png",
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == [
+        "masks/disc_1.png",
+        "masks/disc_2.png",
+        "masks/disc_2_1.png",
+        "pictures/disc.png",
+        "pictures/disc_2.png",
         "predictions.csv",
         "predictions.json",
     ]
+    assert [one["mask"] for one in found["regions"]] == [f"masks/disc_{name}.png" for name in ("1", "2", "2_1")]
     with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, region in zip(rows, found["regions"], strict=True):
@@ -113,7 +119,8 @@ def test_the_picture_shows_the_photo_and_tints_the_region(disc: Disc, boxed: dic
     outside = np.s_[400:470, 500:630]
     assert np.abs(shown[outside] - photo[outside]).mean() < 3
     inside = np.s_[160:190, 200:230]  # in the disc, beside its number
-    assert (shown[inside] - photo[inside])[..., 2].mean() > 20  # blue over red
+    blue = (shown[inside] - photo[inside])[..., 2].mean()
+    assert 8 < blue < 0.15 * (178 - 40)  # blue over red, at most 15 % of it
 
 
 def test_points_of_the_command_line_make_one_region(
@@ -133,18 +140,65 @@ def test_points_of_the_command_line_make_one_region(
         "disc.png",
         "1",
         answer["class"],
-        f"{answer['probability']:.3f}",
+        f"{100 * answer['probability']:.0f}",
     ]
+    assert "among these 3 classes: tomato, spinach, blueberry" in lines
     assert not (tmp_path / "out" / "pictures").exists()
 
 
+def test_a_written_mask_is_taken_again_as_it_was(boxed: dict[str, Any], disc: Disc, predicted: Predict) -> None:
+    (region,) = boxed["regions"]
+    path = Path(boxed["folder"]) / region["mask"]
+    with Image.open(path) as mask:
+        assert (mask.mode, mask.size) == ("1", (160, 120))
+        assert iou(np.asarray(mask), disc[1]) > 0.9
+    (again,) = predicted(photo=str(disc[0]), mask=str(path), top_k=9, pictures=False)["regions"]
+    assert [again[key] for key in ("box", "area_fraction", "top", "mask")] == [
+        region["box"],
+        region["area_fraction"],
+        region["top"],
+        None,
+    ]
+
+
+def test_small_and_doubtful_masks_are_marked(disc: Disc, predicted: Predict, tmp_path: Path) -> None:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[10:22, 30:42], labels[60:90, 100:130] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "mask.png")
+    found = predicted(photo=str(disc[0]), mask=str(tmp_path / "mask.png"))
+    assert [region["marks"] for region in found["regions"]] == [["tiny mask"], []]
+    assert sum("the mask of region 1 is tiny" in note for note in found["notes"]) == 1
+    prompts = [Prompt(((70.0, 55.0),), (1,))]
+    (score,) = [region.score for region in PhotoJob(disc[0], WAY, prompts).open().regions]
+    assert score is not None
+    above = score + 1e-6
+    for weak_below, marks in ((WeakScores(score, above), ()), (WeakScores(above, score), ("weak mask",))):
+        (region,) = PhotoJob(disc[0], replace(WAY, weak_below=weak_below), prompts).open().regions
+        assert region.marks == marks
+
+
+def test_prompts_are_drawn_where_they_lie(disc: Disc, predicted: Predict) -> None:
+    found = predicted(photo=str(disc[0]), point=[70.0, 55.0], negative=[10.0, 100.0])
+    drawn = np.asarray(Image.open(Path(found["folder"]) / found["photos"][0]["picture"])).astype(int)[42:, 16:]
+    for x, y, ink in ((70, 55, (0, 0x72, 0xB2)), (10, 100, (0x33, 0x33, 0x33))):
+        column, row = 4 * x, 4 * y
+        assert tuple(drawn[row, column]) == ink  # the middle of the sign
+        assert tuple(drawn[row - 3, column + 3]) == (255, 255, 255)
+        assert (tuple(drawn[row - 3, column]) == ink) == (x == 70)  # + and −
+
+
 def test_an_exported_folder_answers_as_its_run(
-    boxed: dict[str, Any], disc: Disc, tiny_runs: Path, tmp_path: Path
+    boxed: dict[str, Any], disc: Disc, tiny_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And its folder stays as it was exported."""
     exported = tmp_path / "exported"
+    monkeypatch.chdir(tmp_path)
     export_command(["--run", str(tiny_runs / "both" / "seed0"), "--out", str(exported)])
     command = ["--run", str(exported), "--photo", str(disc[0]), "--box", "38,23,102,87", "--top_k", "9"]
-    found = predict_command([*command, "--pictures", "false", "--device", "cpu", "--out", str(tmp_path / "out")])
+    before = sorted(exported.rglob("*"))
+    found = predict_command([*command, "--pictures", "false", "--device", "cpu"])
+    assert found["folder"] == "predictions/disc"
+    assert sorted(exported.rglob("*")) == before
     assert found["regions"] == boxed["regions"]
     assert (found["temperature"], found["calibration"]) == (boxed["temperature"], boxed["calibration"])
 
