@@ -216,6 +216,12 @@ function listLenders() {
 // Telephones offer camera and gallery; what is chosen all the same is told by the program.
 const chooser = () => document.querySelector("#rv-upload")?.parentElement.querySelector("input[type=file]");
 
+function acceptPhotos() {
+  if (chooser()) chooser().accept = "image/*";
+  else setTimeout(acceptPhotos, 100);
+}
+setTimeout(acceptPhotos, 100); // once the button is there
+
 element.addEventListener("dragover", (event) => event.preventDefault());
 element.addEventListener("drop", (event) => {
   event.preventDefault();
@@ -229,7 +235,6 @@ element.addEventListener("drop", (event) => {
 function show(value) {
   if (!value || (!value.photo && value.key !== photo?.key)) return; // of a photo that is no longer open
   const seconds = (performance.now() - started) / 1000;
-  chooser()?.setAttribute("accept", "image/*");
   done();
   if (next) return request(next.event, next.data);
   if (value.photo) open(value);

@@ -97,7 +97,11 @@ def test_a_model_of_one_view_answers_without_lent_surroundings(answerer: Answere
     session, answer = click(one, 0)
     assert list(answer.probabilities) == [AS_GIVEN]
     assert "This model sees one cut-out alone: the food (roi)." in answer_panel(answer, one.predictor)
-    assert list(one.maps(session)) == ["roi"]
+    page = answer_panel(answer, one.predictor)
+    assert page.count("not given to this model") == page.count('class="rv-unseen"') == 1
+    maps = one.maps(session)
+    assert list(maps) == ["roi"]
+    assert "%" not in maps_panel(maps, "tomato")
 
 
 def test_sam_is_offered_first_where_its_checkpoint_is_given(tiny_runs: Path, pair_tree: Path, small_sam: Path) -> None:

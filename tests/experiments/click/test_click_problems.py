@@ -32,7 +32,8 @@ def png(width: int, height: int) -> bytes:
         (b"PDF, not a photo", "lunch.png: not a picture"),
         (png(40, 30)[:60], "lunch.png: damaged or cut short"),
         (png(1, 1), "lunch.png: the photo has 1×1 pixels, too few to click on"),
-        (png(1200, 900), "1200×900 pixels, more than --max_megapixels 1 million"),
+        (png(9000, 9), "lunch.png: the photo is a strip of 9000×9 pixels"),
+        (png(1200, 900), "1200×900 pixels; this page takes photos of at most 1 million"),
     ],
 )
 def test_files_that_cannot_be_opened(answerer: Answerer, data: bytes, message: str) -> None:
@@ -49,10 +50,11 @@ def asked(session: Session, *points: tuple[float, float, int], **rest: object) -
 @pytest.mark.parametrize(
     ("points", "rest", "message"),
     [
-        ([(5, 5, 1), (5, 5, 0)], {}, r"pixel \(5, 5\) is said to lie both in and out"),
-        ([(5, 5, 0)], {}, "no point inside the object and no box"),
+        ([(5, 5, 1), (5, 5, 0)], {}, "both In and Out; press Undo"),
+        ([(5, 5, 0)], {}, "First click on the food, or draw a box"),
         ([(500, 5, 1)], {}, "outside of the photo, which is 48×36"),
         ([], {"box": (5.0, 5.0, 5.0, 9.0)}, "has no area"),
+        ([(5, 5, 1)], {"box": (6.0, 6.0, 9.0, 9.0)}, "The click lies outside the box; press Undo"),
         ([(5, 5, 1)], {"segmenter": "sma"}, "no segmenter 'sma'"),
         ([(5, 5, 1)], {"context": "photo 9"}, "no longer at hand"),
     ],
@@ -67,7 +69,7 @@ def test_clicks_that_cannot_be_answered(
 
 def test_a_mask_of_the_whole_photo_is_refused(answerer: Answerer) -> None:
     plain = answerer.open_file(Session(), png(40, 30), "lunch.png")  # nothing in it can be told apart
-    with pytest.raises(DataError, match=r"lunch\.png: the mask covers the whole photo"):
+    with pytest.raises(DataError, match="That mask is the whole photo"):
         answerer.answer(plain, asked(plain, (20, 15, 1), growth=0.5, box=(0.0, 0.0, 40.0, 30.0)))
 
 

@@ -144,6 +144,11 @@ def test_a_person_clicks_and_is_answered(answerer: Answerer, address: str, page:
 
     page.answered(page.mouse(0.02, 0.02).context_click().perform)
     assert [mark.text for mark in page.all(".rv-mark")] == ["+", "−"]
+    assert page.text(".rv-count").startswith("2 clicks, one region")
+    page.one(".rv-copy").click()
+    row = page.one(".rv-row input").get_attribute("value") or ""
+    assert row.startswith(answerer.examples[0].file + ",,")
+    assert row.endswith(",1; 0,")
     page.answered(page.one(".rv-undo").click)
     assert [mark.text for mark in page.all(".rv-mark")] == ["+"]
     assert page.browser.save_screenshot(str(tmp_path / "page.png"))
@@ -181,16 +186,22 @@ def test_the_keyboard_does_what_the_mouse_does(answerer: Answerer, address: str,
     assert [mark.text for mark in page.all(".rv-mark")] == ["+", "−"]
     page.answered(lambda: stage.send_keys(Keys.NULL, Keys.DELETE))
     assert not page.all(".rv-mark")
+    stage.send_keys("b", *[Keys.ARROW_RIGHT] * 6, *[Keys.ARROW_DOWN] * 5)
+    box = page.one(".rv-box").size
+    assert box["width"] > box["height"] > 0
+    stage.send_keys(Keys.ESCAPE)
+    assert not page.all(".rv-box")
     assert page.text("#rv-answer h2") == "No answer yet"
 
 
 def test_mistakes_are_told_in_the_page(answerer: Answerer, address: str, page: Page, tmp_path: Path) -> None:
     page.open(address)
     told = page.answered(page.mouse(0.5, 0.5).context_click().perform)
-    assert "no point inside the object" in told
+    assert told == "First click on the food, or draw a box."
     assert page.one(".rv-alert").get_attribute("role") == "alert"
     (tmp_path / "menu.txt").write_text("not a photo", encoding="utf-8")
     upload = page.one("input[type=file]")
+    assert upload.get_attribute("accept") == "image/*"
     told = page.answered(lambda: upload.send_keys(str(tmp_path / "menu.txt")))
     assert told.startswith("menu.txt: not a picture")
     assert page.answered(page.mouse(*place(answerer, 0)).click().perform) != told
