@@ -11,17 +11,30 @@ from datasets.doctor.findings import condensed, some
 from datasets.manifest import MANIFEST_FILE, ManifestRow
 from datasets.tree import TreeRecord
 
+TINY = 0.001  # of the photo
+
 
 def summarise(rows: Sequence[ManifestRow], classes: ClassMap, record: TreeRecord) -> list[str]:
     """Return the summary of a tree, a few lines per split, ending with photos and groups that several splits share."""
     lines: list[str] = []
     for split in sorted({split for archive in record.archives for split in archive.photos}):
         lines += _split_lines(split, [row for row in rows if row.split == split], classes, record)
+    lines += tiny_masks(rows)
     lines += [f"note: {path}: the EXIF block cannot be read; taken as upright" for path in _damaged(record)]
     photos = (PhotoOf(row.split, row.photo, row.photo_sha256) for row in rows)
     found = shared_photos(photos, None, fix="remove one of them from the archive, or training will refuse the tree")
     found += shared_groups(((row.split, row.group) for row in rows), MANIFEST_FILE)
     return lines + [str(one) for one in condensed(found)]
+
+
+def tiny_masks(rows: Sequence[ManifestRow]) -> list[str]:
+    """Return a note on masks from prompts that cover so little that they have probably missed their object."""
+    tiny = ["/".join(row.key) for row in rows if row.mask_source != "annotation" and row.area_fraction < TINY]
+    if not tiny:
+        return []
+    masks = "1 mask from a prompt covers" if len(tiny) == 1 else f"{len(tiny)} masks from prompts cover"
+    named = ", ".join(tiny[:5]) + (", …" if len(tiny) > 5 else "")
+    return [f"note: {masks} less than {100 * TINY:g} % of the photo: {named}; look at the pictures, and prompt again"]
 
 
 def _damaged(record: TreeRecord) -> list[str]:
