@@ -105,7 +105,11 @@ MISTAKES: dict[str, tuple[Spoil, str]] = {
     "three sides of a box": (lambda _: ["--box", "5,5,9"], r"--box takes four numbers and not 3 \(5,5,9\)"),
     "a point of letters": (
         lambda _: ["--point", "a,b"],
-        r"--point holds '?a'?, which is no number; give x,y .* 320,215",
+        r"--point holds a, where numbers are wanted; give x,y .* 320,215",
+    ),
+    "a side of letters": (
+        lambda _: ["--box", "1,b,5,5"],
+        r"--box holds \[.*'b'.*\], where numbers .* left,top,right,bottom",
     ),
     "only where it is not": (
         lambda _: ["--negative", "5,5"],

@@ -67,13 +67,13 @@ def predict_command(argv: list[str]) -> dict[str, Any]:
 
 def _in_pixels(error: ConfigError) -> ConfigError:
     """Say of coordinates that are no numbers what they look like; other errors stay as they are."""
-    found = re.match(r'"?(point|negative|box)(\[\d+\])?"?: expected float, but got (.*)', str(error))
+    found = re.match(r'"?(point|negative|box)(\[\d+\])?"?: expected float(?: or null)?, but got (.*)', str(error))
     if found is None:
         return error
     wanted = "left,top,right,bottom" if found[1] == "box" else "x,y"
     example = "250,120,470,330" if found[1] == "box" else "320,215"
     return ConfigError(
-        f"--{found[1]} holds {found[3]!r}, which is no number; give {wanted} in pixels, such as {example}"
+        f"--{found[1]} holds {found[3]}, where numbers are wanted; give {wanted} in pixels, such as {example}"
     )
 
 
@@ -228,8 +228,8 @@ def _fitted_here(description: Description, options: PredictOptions) -> list[str]
     own = root.resolve() == Path(description.config.data.root).resolve()
     which = "and these are the same" if own else "which may be the same as these"
     return [
-        f"the temperature was {description.calibration}, {which}: their probabilities sound as sure as they turned out "
-        f"right, and say nothing of how well that holds for new photos"
+        f"the temperature was {description.calibration}, {which}: their probabilities are better calibrated than those "
+        f"of new photos will be"
     ]
 
 
