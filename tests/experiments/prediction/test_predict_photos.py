@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from datasets.new_pairs import NewPair
 from datasets.picture_size import PREPROCESSING_LIMIT
 from experiments.export.command import export_command
 from experiments.prediction.ahead import Afterwards, done_ahead
@@ -23,6 +24,7 @@ from experiments.prediction.predictor import Predictor
 from segmenters.grabcut import GrabCut
 from segmenters.prompts import Prompt
 from segmenters.segmenter import iou
+from utils.errors import ConfigError
 
 Predict = Callable[..., dict[str, Any]]
 Disc = tuple[Path, NDArray[np.bool_]]
@@ -235,3 +237,19 @@ def test_what_is_done_afterwards_is_waited_for_and_its_error_raised() -> None:
 
     with pytest.raises(ZeroDivisionError), Afterwards(1, 2) as afterwards:
         afterwards.do(fail)
+
+
+def test_maps_are_bright_inside_the_photo_and_of_the_last_layer_where_none_is_finer(
+    disc: Disc, predictor: Predictor
+) -> None:
+    pair = NewPair(np.asarray(Image.open(disc[0])), disc[1])
+    last = predictor.explain(pair, least_cells=1)
+    for view, found in predictor.explain(pair).items():
+        side = predictor.model.view_specs[view].size
+        assert found.content == (0, side // 8, side, 3 * side // 4)  # a photo of 4:3
+        inside = found.own_scale[side // 8 : side // 8 + 3 * side // 4]
+        assert inside.max() in (0, 1)
+        assert found.grid == last[view].grid
+        np.testing.assert_array_equal(found.heat, last[view].heat)
+    with pytest.raises(ConfigError, match="of at least 7×7 cells"):
+        predictor.explain(pair, least_cells=7)
