@@ -22,10 +22,9 @@ from experiments.prediction.predictor import ANOTHER, Predictor, ViewMap
 from segmenters.grabcut import GrabCut
 from segmenters.prompts import IN, Prompt
 from segmenters.segmenter import Candidate, Choice, Segmenter, choose
-from utils.errors import ConfigError, DataError, nearest
+from utils.errors import DataError, nearest
 
 _RECENT = 3  # photos of a visitor that are kept for their surroundings
-_MAP_CELLS = 7  # on the shorter side of a map, at least; small pictures leave the last layer two
 _LEAST_SIDE = 8  # pixels; less is nothing to click on
 
 
@@ -169,10 +168,7 @@ class Answerer:
         if session.photo is None or session.mask is None:
             return {}
         pair = NewPair(session.photo, session.mask, session.name)
-        try:
-            return self.predictor.explain(pair, target=session.told, least_cells=_MAP_CELLS)
-        except ConfigError:  # no layer is that fine: the last one, or its own message
-            return self.predictor.explain(pair, target=session.told)
+        return self.predictor.explain(pair, target=session.told)
 
     def _opened(self, session: Session, opened: Example, key: str) -> Session:
         recent = session.recent

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from experiments.click.answer import Answer
 from experiments.click.pictures import cutout_url, map_url
+from experiments.prediction.document import percent
 from experiments.prediction.predictor import ANOTHER, AS_GIVEN, WITH, WITHOUT, Predictor, ViewMap
 
 TOP = 5
@@ -16,14 +17,6 @@ _EACH = 3  # first classes of each context that the comparison shows
 _VIEW_NAMES = {"roi": "the food (roi)", "extra_roi": "its surroundings (extra_roi)", "photo": "the whole photo"}
 
 Probabilities = NDArray[np.float64]
-
-
-def percent(probability: float) -> str:
-    """Return a probability in whole per cent; what is not 0 or 1 never reads as if it were."""
-    value = 100 * probability
-    if 0 < value < 0.5:
-        return "<1\u202f%"
-    return ">99\u202f%" if 99.5 <= value < 100 else f"{value:.0f}\u202f%"
 
 
 def headline(answer: Answer, classes: Sequence[str]) -> str:

@@ -36,9 +36,13 @@ def thumb_url(photo: Picture) -> str:
 
 
 def map_url(view: ViewMap) -> str:
-    """Return a module's map over what the module saw as a data URL; its strongest place is the brightest colour."""
-    strongest = float(view.heat.max())
-    heat = np.clip(view.heat / strongest, 0.0, 1.0) if strongest > 0 else np.zeros_like(view.heat)
+    """Return a module's map over what the module saw as a data URL; its strongest place is the brightest colour.
+
+    Letterbox bars are no part of the photo and stay dark.
+    """
+    left, top, width, height = view.content
+    heat = np.zeros_like(view.heat)
+    heat[top : top + height, left : left + width] = view.own_scale[top : top + height, left : left + width]
     return _url(overlay(view.picture, heat, _MAP), "jpg", 90)
 
 

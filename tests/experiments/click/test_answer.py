@@ -11,8 +11,9 @@ from datasets.new_pairs import NewPair
 from experiments.click.answer import Answer, Answerer
 from experiments.click.command import make_answerer
 from experiments.click.options import ClickOptions
-from experiments.click.panels import answer_panel, headline, maps_panel, percent
+from experiments.click.panels import answer_panel, headline, maps_panel
 from experiments.click.state import Ask, Session
+from experiments.prediction.document import percent
 from experiments.prediction.predictor import ANOTHER, AS_GIVEN, WITH, WITHOUT, load_predictor
 from segmenters.options import SegmenterOptions
 from segmenters.prompts import Prompt
