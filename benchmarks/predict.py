@@ -30,15 +30,16 @@ from utils.data_sections import DataConfig
 from utils.devices import make_accelerator
 from utils.sections import TrainConfig
 
-BACKBONE, SIDE, CLASSES = "deit_tiny_distilled_patch16_224", 224, 103
+TINY, SMALL = "deit_tiny_distilled_patch16_224", "deit_small_distilled_patch16_224"
+SIDE, CLASSES = 224, 103
 PHOTOS, REGIONS, BATCH = 50, 4, 32
 WIDTH, HEIGHT = 800, 600
 TARGET = 0.9
 
 
-def make_predictor() -> Predictor:
-    """Return a RveRNet of two small transformers with random weights."""
-    backbone = BackboneConfig(name=BACKBONE, pretrained=False)
+def make_predictor(name: str) -> Predictor:
+    """Return a RveRNet of two transformers of one name with random weights."""
+    backbone = BackboneConfig(name=name, pretrained=False)
     config = RveRNetConfig(
         model=RveRNetModelConfig(roi_backbone=backbone, extra_roi_backbone=backbone),
         data=DataConfig(image_size=SIDE),
@@ -109,9 +110,9 @@ def bare(predictor: Predictor) -> Callable[[], None]:
 
 def main() -> None:
     """Run the benchmark."""
-    predictor = make_predictor()
+    predictor, larger = make_predictor(TINY), make_predictor(SMALL)
     stored = replace(predictor, description=replace(predictor.description, size=0))
-    forward = bare(predictor)
+    forward, larger_forward = bare(predictor), bare(larger)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_photos(folder)
@@ -126,17 +127,20 @@ def main() -> None:
             return Inputs(list(plain_jobs(folder / "pairs", PREPROCESSING_LIMIT, drawn)))
 
         forward()
+        with_masks = answering(predictor, photos, folder, pictures=False)
         cases = [
-            ("of 50 photos with masks", answering(predictor, photos, folder, pictures=False), 2, TARGET),
-            ("of ready JPEG files", answering(stored, pairs, folder, pictures=False), 2, TARGET),
-            ("of 50 photos, pictures drawn", answering(predictor, photos, folder, pictures=True), 1, None),
+            ("of 50 photos with masks, small model", answering(larger, photos, folder, pictures=False), 1, TARGET),
+            ("of 50 photos with masks, tiny model", with_masks, 2, TARGET),
+            ("of ready JPEG files, tiny model", answering(stored, pairs, folder, pictures=False), 2, TARGET),
+            ("of 50 photos, tiny model, pictures drawn", answering(predictor, photos, folder, pictures=True), 1, None),
         ]
         results = []
         for what, answer, repeats, target in cases:
-            ours, theirs = in_turn(answer, forward, repeats, warm_up=False)
+            baseline = larger_forward if "small" in what else forward
+            ours, theirs = in_turn(answer, baseline, repeats, warm_up=False)
             title = f"predict: {PHOTOS * REGIONS} pairs {what}"
             results.append(Result(title, "answers", "bare forward pass", ours, theirs, target=target))
-    model = f"two {BACKBONE} at {SIDE} px, {CLASSES} classes, random weights, batches of {BATCH}, fp32"
+    model = f"two {TINY} or {SMALL} at {SIDE} px, {CLASSES} classes, random weights, batches of {BATCH}, fp32"
     publish(
         "predict",
         results,
