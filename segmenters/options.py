@@ -69,6 +69,12 @@ def check_given(segmenter: SegmenterName, given: Iterable[str]) -> None:
             raise ConfigError(f"segmenter.{name} is for GrabCut; leave it out, or take segmenter.name grabcut")
 
 
+def check_idle(options: SegmenterOptions) -> None:
+    """Refuse a ``working_side`` beside SAM, for scripts that ask one segmenter alone; a ``ConfigError`` says so."""
+    if options.working_side != SegmenterOptions.working_side:
+        check_given(options.name, ["working_side"])
+
+
 def open_segmenter(options: SegmenterOptions) -> Segmenter:
     """Return the segmenter that options ask for, its weights loaded.
 

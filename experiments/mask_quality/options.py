@@ -7,7 +7,7 @@ from typing import Literal
 from datasets.decode import MaskOrientation
 from experiments.mask_quality.edits import EDIT_KINDS, EditKind
 from experiments.mask_quality.prompted import Asking
-from segmenters.options import SegmenterOptions
+from segmenters.options import SegmenterOptions, check_idle
 from utils.errors import ConfigError, require, require_pixels
 from utils.sections import Device, Precision
 
@@ -83,6 +83,7 @@ class CompareOptions:
     resamples: int = 2000
 
     def __post_init__(self) -> None:
+        check_idle(self.segmenter)
         require_pixels("max_megapixels", self.max_megapixels)
         require(self.photos is None or self.photos >= 1, "photos", self.photos, "null or at least 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")

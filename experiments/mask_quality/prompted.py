@@ -1,7 +1,7 @@
 """Prompts derived from annotation, answered by a segmenter, and compared with the annotation."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +12,9 @@ from datasets.cut_photo import OpenedPhoto, open_photo
 from datasets.decode import DecodedPhoto, MaskOrientation, decode_photo
 from datasets.picture_size import PixelLimit
 from datasets.prompted.derive import PromptKind, check_derivation, derive_prompts, key_generator, objects
-from segmenters.prompts import Box, Prompt
-from segmenters.segmenter import Choice, Mask, Photo, Segmenter, choose, iou, union
+from segmenters.answering import answer
+from segmenters.prompts import Box
+from segmenters.segmenter import Choice, Mask, Photo, Segmenter, iou, union
 from utils.errors import ConfigError, DataError, problem_list
 
 EVERYTHING = "everything"
@@ -21,7 +22,6 @@ Baseline = Literal["filled box", "ellipse"]
 BASELINES: tuple[Baseline, ...] = ("filled box", "ellipse")
 _WRITTEN = re.compile(r"(box|center|points(\d*)|everything)(?:~([\d.]+))?")
 _ALLOWED = "box, center, points1, points3 (any number) or everything, and ~0.1 after it moves prompts by a tenth"
-_BYTES_AT_ONCE = 2**29  # of the masks that a segmenter gives back together
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def answers(
         for name, mask in truth.items()
     }
     every = [prompt for of_class in prompts.values() for prompt in of_class]
-    masks = iter(_segmented(pixels, every, segmenter, choice))
+    masks = (one.mask for one in answer(segmenter, pixels, every, choice))
     result = {}
     for name, of_class in prompts.items():
         result[name] = {asking.name: union([next(masks) for _ in of_class])}
@@ -203,15 +203,6 @@ def answers(
                 for baseline in BASELINES
             }
     return result
-
-
-def _segmented(pixels: Photo, prompts: Sequence[Prompt], segmenter: Segmenter, choice: Choice) -> Iterable[Mask]:
-    """Yield the chosen mask of each prompt, a few prompts at a time where the photo is large."""
-    height, width = pixels.shape[:2]
-    at_once = max(1, _BYTES_AT_ONCE // (3 * height * width))
-    for start in range(0, len(prompts), at_once):
-        for candidates in segmenter.segment(pixels, prompts[start : start + at_once]):
-            yield choose(candidates, choice).mask
 
 
 def best_matches(mask: Mask, candidates: Sequence[Mask]) -> Mask:

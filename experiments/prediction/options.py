@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from datasets.decode import MaskOrientation
 from experiments.explanation.maps import check_method
 from experiments.prediction.description import EXPORT_FILE, HUB_PREFIX
-from segmenters.options import SegmenterName, SegmenterOptions
+from segmenters.options import SegmenterName, SegmenterOptions, check_idle
 from segmenters.prompts import IN, OUT, Box, Prompt
 from utils.errors import ConfigError, require, require_pixels
 from utils.names import portable_name
@@ -87,6 +87,7 @@ class PredictOptions:
     max_megapixels: float = 100.0
 
     def __post_init__(self) -> None:
+        check_idle(self.segmenter)
         check_method(self.method)
         require(self.top_k >= 1, "top_k", self.top_k, "at least 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")

@@ -168,6 +168,7 @@ MISTAKES = {
     "no such tree": (["--run", "RUN", "--trees", "NOWHERE", "--out", "OUT"], "NOWHERE"),
     "a foreign folder": (["--src", "ARCHIVE", "--out", "TREE"], "no comparison filled it"),
     "weights for GrabCut": (["--src", "ARCHIVE", "--segmenter.checkpoint", "x.pth", "--out", "OUT"], "for SAM"),
+    "a side for SAM": (["--src", "ARCHIVE", "--segmenter.name", "sam", "--segmenter.working_side", "99"], "GrabCut"),
     "SAM without weights": (["--src", "ARCHIVE", "--segmenter.name", "sam", "--out", "OUT"], "checkpoint"),
 }
 
