@@ -6,6 +6,7 @@ from typing import Literal
 
 from experiments.explanation.gallery import CLASSES_FILE, PAGE_FILE, SHEETS, SUMMARY_FILE, TABLE_FILE
 from experiments.explanation.maps import check_method
+from experiments.output_folder import check_output
 from utils.errors import ConfigError, require, require_pixels
 from utils.sections import Device
 
@@ -87,17 +88,5 @@ def output_folder(options: ExplainOptions, overwrite: bool) -> Path:
         ConfigError: it is a file, or not empty; ``overwrite`` allows a folder that holds nothing but explanations.
     """
     folder = Path(options.out) if options.out is not None else Path(options.run[0]) / "explanations"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; name a folder")
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = [name for name in found if name not in (TABLE_FILE, SUMMARY_FILE, PAGE_FILE, CLASSES_FILE, SHEETS)]
-    if (folder / SHEETS).is_dir():
-        foreign += [f"{SHEETS}/{path.name}" for path in (folder / SHEETS).iterdir() if path.suffix != ".png"]
-    if foreign:
-        raise ConfigError(
-            f"--out {folder} is not empty and holds what no explanation wrote ({', '.join(foreign[:3])}); name another "
-            f"folder"
-        )
-    if found and not overwrite:
-        raise ConfigError(f"--out {folder} holds earlier explanations; add --overwrite, or name another folder")
-    return folder
+    own = (TABLE_FILE, SUMMARY_FILE, PAGE_FILE, CLASSES_FILE, SHEETS)
+    return check_output(folder, own, (SHEETS,), "explanation", overwrite=overwrite)

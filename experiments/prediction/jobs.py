@@ -19,8 +19,9 @@ from datasets.decode import (
 from datasets.picture_size import PixelLimit
 from experiments.prediction.options import NO_WEAK_SCORES, WeakScores
 from experiments.prediction.regions import FoundMask, OpenedPhoto, describe_photo
+from segmenters.answering import answer
 from segmenters.prompts import Prompt
-from segmenters.segmenter import Choice, Photo, Segmenter, check_mask, choose
+from segmenters.segmenter import Choice, Photo, Segmenter, check_mask
 from utils.errors import DataError
 
 _MOST_LABELS = 256
@@ -147,9 +148,8 @@ class PhotoJob:
             usable = [one for one in segmenter.everything(photo) if one.mask.any() and not one.mask.all()]
             return [FoundMask(one.mask, {"kind": "everything"}, one.score) for one in usable]
         found = []
-        answers = segmenter.segment(photo, self.prompts)
-        for place, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
-            best = choose(answer, way.choice)
+        chosen = answer(segmenter, photo, self.prompts, way.choice)
+        for place, (prompt, best) in enumerate(zip(self.prompts, chosen, strict=True)):
             check_mask(best.mask, self.prompt_names[place] if self.prompt_names else self.name)
             least = way.weak_below.points if prompt.box is None else way.weak_below.box
             found.append(FoundMask(best.mask, _prompt_source(prompt), best.score, weak=best.score < least))

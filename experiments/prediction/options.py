@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from datasets.decode import MaskOrientation
 from experiments.explanation.maps import check_method
+from experiments.output_folder import check_output
 from experiments.prediction.description import EXPORT_FILE, HUB_PREFIX
 from segmenters.options import SegmenterName, SegmenterOptions, check_idle
 from segmenters.prompts import IN, OUT, Box, Prompt
@@ -171,21 +172,8 @@ def output_folder(options: PredictOptions) -> Path:
         ConfigError: it is a file, holds what no prediction wrote, or an earlier one that may not be replaced.
     """
     folder = Path(options.out) if options.out is not None else _usual_folder(options)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; name a folder")
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = [name for name in found if name not in (JSON_FILE, CSV_FILE, PICTURES, MASKS)]
-    for inner in (PICTURES, MASKS):
-        if (folder / inner).is_dir():
-            foreign += [f"{inner}/{path.name}" for path in (folder / inner).iterdir() if path.suffix != ".png"]
-    if foreign:
-        raise ConfigError(
-            f"--out {folder} is not empty and holds what no prediction wrote ({', '.join(foreign[:3])}); name another "
-            f"folder"
-        )
-    if found and not options.overwrite:
-        raise ConfigError(f"--out {folder} holds earlier predictions; add --overwrite, or name another folder")
-    return folder
+    own = (JSON_FILE, CSV_FILE, PICTURES, MASKS)
+    return check_output(folder, own, (PICTURES, MASKS), "prediction", overwrite=options.overwrite)
 
 
 def _usual_folder(options: PredictOptions) -> Path:

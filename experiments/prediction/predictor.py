@@ -150,12 +150,12 @@ class Predictor:
         Raises:
             DataError: a region has no pixel left at the size at which it is cut.
         """
-        return self._logits(self._dataset(pairs), batch_size, workers=0)
+        return self._logits(self._dataset(pairs), batch_size)
 
-    def stored_logits(self, index: PairIndex, batch_size: int = PAIRS_AT_ONCE, workers: int = 0) -> Logits:
-        """Return the logits N×C of pairs that an index lists, in its order, loaded by so many processes."""
+    def stored_logits(self, index: PairIndex, batch_size: int = PAIRS_AT_ONCE) -> Logits:
+        """Return the logits N×C of pairs that an index lists, in its order."""
         dataset = PairDataset(index, self.model.view_specs, self.config.data, training=False, seed=0)
-        return self._logits(dataset, batch_size, workers)
+        return self._logits(dataset, batch_size)
 
     def features(self, pairs: Sequence[NewPair]) -> dict[str, Tensor]:
         """Return each module's features N×D of new pairs, by view, on the model's device."""
@@ -239,9 +239,9 @@ class Predictor:
     def _batch(self, pairs: Sequence[NewPair]) -> Batch:
         return self._dataset(pairs).__getitems__([(0, row) for row in range(len(pairs))])
 
-    def _logits(self, dataset: PairDataset, batch_size: int, workers: int) -> Logits:
+    def _logits(self, dataset: PairDataset, batch_size: int) -> Logits:
         batches = OrderedBatches(len(dataset), batch_size)
-        loader = make_loader(dataset, batches, workers=workers, device_type=self.device.type)
+        loader = make_loader(dataset, batches, device_type=self.device.type)
         with self._lock:
             return compute_logits(
                 self.model, loader, self.model.prepare, self.accelerator, len(dataset), len(self.classes)
