@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
 
 import timm
@@ -17,9 +18,17 @@ from Off_the_shelfs.pictures import check_input, data_config, native_size, one_l
 from Off_the_shelfs.weights import Weights, load_weights, published_file, read_weights
 from utils.batch import Interpolation, ViewName, ViewSpec
 from utils.compilation import compile_errors
+from utils.engine import Criterion
 from utils.errors import ConfigError, nearest
 
 Normalise = Literal["backbone", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What a backbone found in B pictures: its features B×D, and in subclasses what its own losses need."""
+
+    features: Tensor
 
 
 class Backbone(nn.Module):
@@ -49,7 +58,7 @@ class Backbone(nn.Module):
         self.wants_compile = config.compile is True
         self._saves_memory = config.grad_checkpointing
         self._counted_once: CountedOnce | None = None
-        self.num_features = _feature_count(model, config.features)
+        self.num_features = _feature_count(model, "logits" if config.features == "logits" else "pooled")
         if config.frozen:
             model.requires_grad_(requires_grad=False)
         self.train()
@@ -58,6 +67,30 @@ class Backbone(nn.Module):
         """Return the features B×D of normalised pictures B×3×S×S."""
         with compile_errors(self), self._passing():
             return cast(Tensor, self.model(x))
+
+    @property
+    def still(self) -> bool:
+        """Whether its features of a picture stay the same throughout training."""
+        return self.frozen
+
+    @property
+    def own_parts(self) -> list[nn.Module]:
+        """Parts beside the timm model, which train at the head's rate."""
+        return []
+
+    has_own_losses = False
+
+    def find(self, x: Tensor) -> Finding:
+        """Return the features of pictures B×3×S×S with all that ``own_losses`` and ``own_measures`` need."""
+        return Finding(self(x))
+
+    def own_losses(self, finding: Any, label: Tensor, criterion: Criterion) -> Tensor:  # noqa: ANN401  # a subclass's own
+        """Return the losses B that the backbone adds to the model's; ``criterion`` takes logits N×C and labels N."""
+        raise NotImplementedError
+
+    def own_measures(self, finding: Any, logits: Tensor, label: Tensor) -> dict[str, Tensor]:  # noqa: ANN401  # as above
+        """Return what the backbone says of B pairs beside the model's logits B×C, B numbers by name."""
+        raise NotImplementedError
 
     def _passing(self) -> AbstractContextManager[None]:
         if not (self._saves_memory and self.training):
@@ -116,7 +149,7 @@ def build_backbone(
         raise ConfigError(f"image_size is {image_size}; it must be at least 1 px, or empty for each backbone's own")
     from_hub = initialise and config.pretrained and config.weights is None
     model = _create(config, image_size, from_hub=from_hub)
-    classifier = _drop_classifier(model, config) if config.features == "pooled" else {}
+    classifier = _drop_classifier(model, config) if config.features != "logits" else {}
     if config.grad_checkpointing:
         check_grad_checkpointing(model, config.name)
     backbone = Backbone(model, config, native_size(model) if image_size is None else image_size)

@@ -1,15 +1,24 @@
 """Classifiers of views: what every model here has in common, and the one-view baseline."""
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from Off_the_shelfs.backbones import Backbone, build_backbone
-from Off_the_shelfs.config import OffTheShelfModelConfig, OneViewDataConfig
+from Off_the_shelfs.backbones import Backbone, Finding
 from utils.batch import Batch, ViewName, ViewSpec, prepare_views
 from utils.compilation import compile_in_place
+from utils.engine import Criterion
 from utils.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingAnswer:
+    """What a model returns in training where it has losses of its own: logits B×C, and by view what it found."""
+
+    logits: Tensor
+    findings: dict[str, Finding]
 
 
 class ViewClassifier(nn.Module):
@@ -18,10 +27,12 @@ class ViewClassifier(nn.Module):
     Attributes:
         view_specs: what each view's backbone asks of its picture, by view name.
         head: takes the concatenated features, in the order of ``backbones``, to the logits.
+        head_weight: of the criterion's losses of the model's own logits, where backbones add others.
     """
 
     view_specs: dict[str, ViewSpec]
     head: nn.Module
+    head_weight: float = 1.0
 
     @property
     def backbones(self) -> dict[str, Backbone]:
@@ -39,15 +50,82 @@ class ViewClassifier(nn.Module):
 
     def features(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the features B×D of each view, by view name, from normalised pictures B×3×S×S."""
-        return {name: backbone(views[name]) for name, backbone in self.backbones.items()}
+        return {name: self.view_features(name, views[name]) for name in self.backbones}
+
+    def view_features(self, view: str, pictures: Tensor) -> Tensor:
+        """Return the features B×D of one view from its normalised pictures B×3×S×S."""
+        return cast(Tensor, self.backbones[view](pictures))
 
     def fuse(self, features: dict[str, Tensor]) -> Tensor:
         """Return the logits B×C from the features B×D of each view."""
         return cast(Tensor, self.head(torch.cat([features[name] for name in self.backbones], dim=1)))
 
-    def forward(self, views: dict[str, Tensor]) -> Tensor:
-        """Return the logits B×C from normalised pictures B×3×S×S by view name."""
-        return self.fuse(self.features(views))
+    def forward(self, views: dict[str, Tensor]) -> Tensor | TrainingAnswer:
+        """Return the logits B×C from normalised pictures B×3×S×S by view name.
+
+        In train mode, where a backbone has losses of its own, they come with what those need.
+        """
+        if not (self.training and self._has_own_losses):
+            return self.fuse(self.features(views))
+        findings = self._find(views)
+        return TrainingAnswer(self.fuse({name: found.features for name, found in findings.items()}), findings)
+
+    def losses(self, output: Any, label: Tensor, criterion: Criterion) -> Tensor:  # noqa: ANN401  # a subclass's own
+        """Return the losses B of what ``forward`` returned in train mode, those of the backbones included.
+
+        Args:
+            output: of ``forward``.
+            label: int64 B.
+            criterion: takes logits N×C and labels N to losses N.
+        """
+        if isinstance(output, Tensor):
+            return criterion(output, label)
+        losses = self.head_weight * criterion(output.logits, label) if self.head_weight else 0.0
+        for name, finding in output.findings.items():
+            if self.backbones[name].has_own_losses:
+                losses = losses + self.backbones[name].own_losses(finding, label, criterion)
+        return cast(Tensor, losses)
+
+    def measures(self, views: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
+        """Return what the model says of B pairs beside its logits, B numbers by name; their means describe a split.
+
+        Where several views are seen, names begin with the view's.
+        """
+        if not self._has_own_losses:
+            return {}
+        findings = self._find(views)
+        logits = self.fuse({name: found.features for name, found in findings.items()})
+        measures: dict[str, Tensor] = {}
+        for name, finding in findings.items():
+            prefix = f"{name}/" if len(findings) > 1 else ""
+            found = self.backbones[name].own_measures(finding, logits, label)
+            measures |= {f"{prefix}{key}": value for key, value in found.items()}
+        return measures
+
+    def set_progress(self, done: float) -> None:
+        """Take notice of the part 0..1 of the training that is done; called before each optimiser step."""
+
+    def epoch_facts(self) -> dict[str, Any]:
+        """Return what the epoch's row in ``log.jsonl`` is to say of the model, and begin to count afresh."""
+        return {}
+
+    @property
+    def still(self) -> bool:
+        """Whether the features of a picture stay the same throughout training."""
+        return all(backbone.still for backbone in self.backbones.values())
+
+    @property
+    def head_parts(self) -> nn.Module:
+        """What trains at the head's rate: the head, and the backbones' own parts beside their timm models."""
+        parts = [part for backbone in dict.fromkeys(self.backbones.values()) for part in backbone.own_parts]
+        return nn.ModuleList([self.head, *parts]) if parts else self.head
+
+    @property
+    def _has_own_losses(self) -> bool:
+        return any(backbone.has_own_losses for backbone in self.backbones.values())
+
+    def _find(self, views: dict[str, Tensor]) -> dict[str, Finding]:
+        return {name: backbone.find(views[name]) for name, backbone in self.backbones.items()}
 
     def compile_backbones(self) -> None:
         """Compile the backbones whose configuration asks for it, in place; call it once they lie on their device.
@@ -83,20 +161,6 @@ class OffTheShelf(ViewClassifier):
     def backbones(self) -> dict[str, Backbone]:
         """The backbone, by the name of its view."""
         return {self.view: self.backbone}
-
-
-def build_off_the_shelf(
-    config: OffTheShelfModelConfig, data: OneViewDataConfig, n_classes: int, *, initialise: bool = True
-) -> OffTheShelf:
-    """Build the one-view model; random weights depend on torch's global seed alone.
-
-    ``initialise=False`` skips pretrained and local weights, for when a checkpoint is about to be loaded.
-    Raises ConfigError as ``build_backbone`` does, and for a dropout outside [0, 1).
-    """
-    check_dropout(config.dropout)
-    backbone = build_backbone(config.backbone, role=data.view, image_size=data.image_size, initialise=initialise)
-    view_spec = backbone.view_spec(data.image_size, data.normalise)
-    return OffTheShelf(backbone, data.view, view_spec, n_classes, config.dropout)
 
 
 def check_dropout(rate: float) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from Off_the_shelfs.config import BackboneConfig
 from utils.data_sections import DataConfig
+from utils.errors import ConfigError
 from utils.sections import EvalConfig, RunConfig, TrainConfig
 
 
@@ -35,3 +36,10 @@ class RveRNetConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.source == "folders":
+            raise ConfigError(
+                "data.source folders has photos without masks, and RveRNet needs a roi and its surroundings; train it "
+                "on pairs or an archive, or use train_Off-the-shelf.py with --data.view photo"
+            )

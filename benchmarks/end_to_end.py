@@ -63,7 +63,7 @@ def build(config: RveRNetConfig, classes: int) -> tuple[Model, torch.optim.Optim
     torch.manual_seed(0)
     train = dataclasses.replace(config.train, fused=False)
     model = RVERNET.build(config, classes, False).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head)
+    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head_parts)
     return model, optimizer
 
 

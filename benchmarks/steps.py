@@ -77,12 +77,12 @@ def build(case: Case) -> Training:
     accelerator = make_accelerator(train)
     torch.manual_seed(0)
     model = RVERNET.build(config, CLASSES, False)
-    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head)
+    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head_parts)
     model.to(accelerator.device).to(memory_format=image_memory_format(accelerator.device))
     model.compile_backbones()
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     schedule = Schedule(10**6, 0, 1.0, case.steps, "step")
-    return Training(prepared, prepared_optimizer, accelerator, schedule, model.prepare)
+    return Training(prepared, prepared_optimizer, accelerator, schedule, model.prepare, model.losses)
 
 
 def engine(case: Case, *, resident: bool, parts: int = 1) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from datasets.readers import PairReader, StoredPair, open_reader
 from datasets.transforms import channel_mask, compose, cut_into, letterbox_box, paint_bars, resize_pair
 from utils.batch import Batch, Interpolation, ViewSpec
 from utils.data_sections import DataConfig
-from utils.errors import ConfigError, nearest
+from utils.errors import ConfigError, DataError, nearest
 
 PADDING_ROW = -1
 VIEWS = ("roi", "extra_roi", "photo")
@@ -49,6 +49,7 @@ class PairDataset(Dataset[Batch]):
 
     Raises:
         ConfigError: where a view is unknown.
+        DataError: where a picture is smaller than a view's ``least_side``.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class PairDataset(Dataset[Batch]):
         for name in view_specs:
             if name not in VIEWS:
                 raise ConfigError(f"'{name}' is not a view; allowed: {', '.join(VIEWS)}{nearest(name, VIEWS)}")
+        _refuse_small(index, view_specs)
         self.index = index
         self.view_specs = dict(view_specs)
         self.layout = BatchLayout({name: spec.size for name, spec in view_specs.items()})
@@ -135,6 +137,18 @@ class PairDataset(Dataset[Batch]):
             return stored._replace(pictures=dict.fromkeys(VIEWS, photo))
         photo, mask = self._augment.apply(photo, stored.mask, epoch, key)
         return StoredPair(dict.fromkeys(VIEWS, photo), mask)
+
+
+def _refuse_small(index: PairIndex, view_specs: Mapping[str, ViewSpec]) -> None:
+    least = max((spec.least_side for spec in view_specs.values()), default=0)
+    small = np.flatnonzero(index.size.max(axis=1) < least)
+    if small.size:
+        width, height = index.size[small[0]]
+        raise DataError(
+            f"{small.size} of {len(index)} pictures are too small for their crops, such as {index.paths(small[0])[0]} "
+            f"with {width}×{height} pixels: the longer side must have {least}; use larger pictures, a smaller "
+            f"data.image_size, or a larger model.salience.crop_fraction"
+        )
 
 
 def _resized(pair: StoredPair, wanted: tuple[int, Interpolation] | None) -> StoredPair:

@@ -35,7 +35,7 @@ def bank_applies(model: Model, augment: AugmentConfig) -> bool:
     certain = all(chance in (0, 1) for chance in (augment.flip, augment.blank_roi, augment.blank_extra_roi))
     still = augment.min_crop_area == 1 and augment.rotate_degrees == 0
     plain = augment.color_jitter == 0 and augment.policy == "none"
-    return certain and still and plain and all(backbone.frozen for backbone in model.backbones.values())
+    return certain and still and plain and model.still
 
 
 def oversize_note(model: Model, n_pairs: int) -> str | None:
@@ -171,7 +171,7 @@ def compute_features(
         on_batch: called with the pairs of each batch that is done.
         device: where the features are kept; null is the accelerator's.
     """
-    assert all(backbone.frozen for backbone in model.backbones.values())
+    assert model.still
     kept = {
         name: torch.zeros(n_pairs, backbone.num_features, device=device or accelerator.device)
         for name, backbone in model.backbones.items()

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import OffTheShelfConfig
-from Off_the_shelfs.model import OffTheShelf, build_off_the_shelf
+from Off_the_shelfs.model import OffTheShelf
 from RveRNets.config import RveRNetConfig
 from RveRNets.model import RveRNet, build_rvernet
 

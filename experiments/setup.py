@@ -27,7 +27,7 @@ from experiments.micro_batch import (
 )
 from utils.batch import Batch, image_memory_format
 from utils.config import to_yaml
-from utils.engine import Training
+from utils.engine import Training, losses_of_logits
 from utils.errors import ConfigError
 from utils.memory import is_out_of_memory, release
 from utils.optimisers import make_optimizer
@@ -164,7 +164,7 @@ def _prepare(
 ) -> tuple[Training, ModelEmaV3 | None]:
     if train.sync_batchnorm:
         convert_sync_batchnorm(model, accelerator)
-    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head)
+    optimizer = make_optimizer(train, unique_modules(model.backbones.values()), model.head_parts)
     model.to(accelerator.device)
     model.to(memory_format=image_memory_format(accelerator.device))
     average = ModelEmaV3(model, decay=train.ema_decay, use_warmup=True) if train.ema_decay is not None else None
@@ -181,12 +181,14 @@ def _prepare(
         accelerator=accelerator,
         schedule=make_schedule(train, len(splits.train), sampler.steps_per_epoch),
         prepare=trained.prepare,
+        losses=losses_of_logits if banked else model.losses,
         class_weights=weights,
         label_smoothing=train.label_smoothing,
         clip_norm=train.clip_norm,
         average=HeadAverage(average) if banked and average is not None else average,
         seed=train.seed,
         log_every=train.log_every,
+        on_progress=model.set_progress,
     )
     return training, average
 

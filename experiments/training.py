@@ -63,6 +63,9 @@ class TrainingLoop:
             row |= largest_rates(self.setup.training.optimizer)
             row["pairs_per_second"] = round(self.progress.pairs / max(1e-3, self.progress.seconds), 1)
             row |= {"seconds": round(self.progress.seconds, 3), "waited_seconds": round(self.progress.waited, 3)}
+            facts = self.setup.model.epoch_facts()
+            if facts:
+                row["model"] = facts
             try:
                 row |= {"train": meter.means()} | score_epoch(self.setup, self.config, self.stop)
             except ScoringStopped:

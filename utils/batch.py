@@ -17,13 +17,15 @@ class ViewSpec:
     """What a backbone asks of its view.
 
     ``size`` is the side of the square input in pixels; ``mean`` and ``std`` are per RGB channel for values in
-    0..1; ``interpolation`` is used where a stored picture has to be resized.
+    0..1; ``interpolation`` is used where a stored picture has to be resized. A stored picture whose longer side is
+    below ``least_side`` pixels is refused instead of enlarged; 0 takes any.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Interpolation = "bicubic"
+    least_side: int = 0
 
 
 @dataclass

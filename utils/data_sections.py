@@ -101,9 +101,9 @@ class DataConfig:
 
     Attributes:
         source: ``pairs`` reads cut-outs that preprocessing wrote; ``archive`` composes both views from photo and mask
-            when they are loaded.
+            when they are loaded; ``folders`` reads photos without masks.
         root: folder with ``<split>/roi/<class>/<stem>.jpg`` and ``<split>/extra-roi/<class>/<stem>.jpg``; for
-            ``archive`` the folder that holds ``Images/``.
+            ``archive`` the folder that holds ``Images/``; for ``folders`` that with ``<split>/<class>/<photo>``.
         archive: how an archive is read.
         splits: names of the train and test folders.
         image_size: side of the square input in pixels; null takes each backbone's own.
@@ -121,7 +121,7 @@ class DataConfig:
         prefetch: batches that each worker holds ready; ``auto`` measures it too.
     """
 
-    source: Literal["pairs", "archive"] = "pairs"
+    source: Literal["pairs", "archive", "folders"] = "pairs"
     root: str = "dataset_root"
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     splits: SplitNames = field(default_factory=SplitNames)

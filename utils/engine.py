@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,16 @@ from utils.seeding import seed_everything
 from utils.transfer import WaitClock, on_device
 
 Prepare = Callable[[Batch], dict[str, Tensor]]
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class Answer(Protocol):
+    """What a model may return in training in place of logits: logits B×C, and whatever its own losses need."""
+
+    logits: Tensor
+
+
+Losses = Callable[[Any, Tensor, Criterion], Tensor]
 
 
 LOSS_UNITS = 2**32  # 1e8 pairs with a loss of 10 stay below 2**63
@@ -33,6 +43,11 @@ class WeightAverage(Protocol):
         """Move the average towards the model's weights."""
 
 
+def losses_of_logits(output: Tensor, label: Tensor, criterion: Criterion) -> Tensor:
+    """Return the criterion's losses B of a model that returns logits B×C."""
+    return criterion(output, label)
+
+
 @dataclass
 class Training:
     """Everything that one optimiser step needs.
@@ -43,6 +58,7 @@ class Training:
         accelerator: device, precision, processes.
         schedule: factor on the peak rates.
         prepare: turns a batch on the device into what the model takes; ``partial(prepare_views, specs=...)``.
+        losses: takes what the model returned, int64 labels B and the criterion, and returns float32 losses B.
         class_weights: float32 C on the device, or null.
         label_smoothing: 0..1.
         clip_norm: largest gradient norm, or null.
@@ -50,6 +66,7 @@ class Training:
         seed: of dropout and stochastic depth, together with step, micro-batch and rank.
         log_every: optimiser steps between two reads from the device.
         on_step: called after each optimiser step, or null.
+        on_progress: called before each optimiser step with the part 0..1 of the schedule that is done, or null.
     """
 
     model: nn.Module
@@ -57,6 +74,7 @@ class Training:
     accelerator: Accelerator
     schedule: Schedule
     prepare: Prepare
+    losses: Losses = losses_of_logits
     class_weights: Tensor | None = None
     label_smoothing: float = 0.0
     clip_norm: float | None = None
@@ -64,6 +82,12 @@ class Training:
     seed: int = 0
     log_every: int = 20
     on_step: Callable[[], None] | None = None
+    on_progress: Callable[[float], None] | None = None
+
+    def criterion(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the cross-entropy N of logits N×C with labels N: smoothed, and weighted by class."""
+        losses = F.cross_entropy(logits.float(), label, reduction="none", label_smoothing=self.label_smoothing)
+        return losses if self.class_weights is None else losses * self.class_weights[label]
 
 
 @dataclass
@@ -167,6 +191,8 @@ def train_one_epoch(
     for done, micro_batches in enumerate(plan, start=1):
         step, step_pairs = first_step + done - 1, sum(micro_batches)
         set_learning_rates(training.optimizer, training.schedule.factor(step))
+        if training.on_progress is not None:
+            training.on_progress(min(1.0, step / max(1, training.schedule.total_steps - 1)))
         training.optimizer.zero_grad()
         for number in range(len(micro_batches)):
             batch = _next(batches, meter)
@@ -229,11 +255,10 @@ def agree(accelerator: Accelerator, wish: bool) -> bool:
 def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the pairs (padding counts 0) and the number of hits."""
     with training.accelerator.autocast():
-        logits = training.model(training.prepare(batch))
+        output = training.model(training.prepare(batch))
     real = batch.index >= 0
-    losses = F.cross_entropy(logits.float(), batch.label, reduction="none", label_smoothing=training.label_smoothing)
-    if training.class_weights is not None:
-        losses = losses * training.class_weights[batch.label]
+    losses = training.losses(output, batch.label, training.criterion)
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
     hits = ((logits.detach().argmax(dim=1) == batch.label) & real).sum()
     return (losses * real).sum(), hits
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.errors import require, require_seeds
+from utils.errors import ConfigError, require, require_seeds
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -31,6 +31,8 @@ class TrainConfig:
         warmup_start: factor on the peak rate at the first step, 0..1.
         schedule_unit: ``step`` moves the rate at each optimiser step; ``epoch`` once an epoch while the length
             stays in steps, as the released code did.
+        schedule_shape: ``cosine`` falls to zero over what the warm-up leaves; ``pim`` warms up from 1e-9 and falls
+            along a cosine as long as the whole schedule, so that it ends above zero (Chou et al. 2022, their code).
         schedule_rounding: ``up`` counts the short last batch of an epoch in the schedule's length, ``down`` leaves
             it out, as the released code did.
         label_smoothing: 0..1.
@@ -60,6 +62,7 @@ class TrainConfig:
     warmup: float = 0.1
     warmup_start: float = 0.0
     schedule_unit: Literal["step", "epoch"] = "step"
+    schedule_shape: Literal["cosine", "pim"] = "cosine"
     schedule_rounding: Literal["up", "down"] = "up"
     label_smoothing: float = 0.0
     class_weights: Literal["none", "inverse"] = "none"
@@ -96,6 +99,11 @@ class TrainConfig:
         )
         require(0 <= self.warmup < 1, "train.warmup", self.warmup, "a part of the schedule, 0 to below 1")
         require(0 <= self.warmup_start <= 1, "train.warmup_start", self.warmup_start, "0 to 1")
+        if self.schedule_shape == "pim" and self.warmup_start != 0:
+            raise ConfigError(
+                f"train.warmup_start is {self.warmup_start}, but train.schedule_shape pim warms up from 1e-9; leave it "
+                f"out"
+            )
         require(0 <= self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "0 to below 1")
         clip = self.clip_norm
         require(clip is None or (math.isfinite(clip) and clip > 0), "train.clip_norm", clip, "null or above 0")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.batch import Batch, ViewSpec
@@ -43,9 +42,8 @@ def try_step(training: Training, pairs: int, specs: Mapping[str, ViewSpec], n_cl
         _synchronise(device)
         started = time.perf_counter()
         with accelerator.autocast():
-            logits = model(training.prepare(batch))
-        loss = F.cross_entropy(logits.float(), batch.label, label_smoothing=training.label_smoothing)
-        torch.autograd.backward(loss)
+            output = model(training.prepare(batch))
+        torch.autograd.backward(training.losses(output, batch.label, training.criterion).mean())
         _synchronise(device)
         seconds = time.perf_counter() - started
         del taken

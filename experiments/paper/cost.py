@@ -120,7 +120,7 @@ def measure(job: Job) -> Speed:
     accelerator = make_accelerator(config.train)
     device = accelerator.device
     model = job.run.kind.build(config, len(job.splits.train.classes), False)
-    optimizer = make_optimizer(config.train, unique_modules(model.backbones.values()), model.head)
+    optimizer = make_optimizer(config.train, unique_modules(model.backbones.values()), model.head_parts)
     model.to(device)
     model.to(memory_format=image_memory_format(device))
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
@@ -130,6 +130,7 @@ def measure(job: Job) -> Speed:
         accelerator=accelerator,
         schedule=make_schedule(config.train, 1, 1),
         prepare=model.prepare,
+        losses=model.losses,
         clip_norm=config.train.clip_norm,
     )
 

@@ -178,7 +178,7 @@ def _compute(
                     for source in plan.sources[view]:
                         pixels, kept = perturb(source, pictures)
                         kept_sums[view, source] += float(kept.double().sum())
-                        features[view, source] = model.backbones[view](normalise(pixels, model.view_specs[view]))
+                        features[view, source] = model.view_features(view, normalise(pixels, model.view_specs[view]))
                 for name, uses in plan.uses.items():
                     for place, use in enumerate(uses):
                         fused = model.fuse({view: features[view, source] for view, source in use.items()})

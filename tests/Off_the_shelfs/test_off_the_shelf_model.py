@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from Off_the_shelfs.backbones import Normalise
+from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
-from Off_the_shelfs.model import OffTheShelf, build_off_the_shelf
+from Off_the_shelfs.model import OffTheShelf
 from utils.batch import ViewName
 from utils.errors import ConfigError
 

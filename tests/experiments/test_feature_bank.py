@@ -76,7 +76,7 @@ def test_training_on_a_bank_is_training_on_pictures(
 )
 def test_a_bank_needs_pictures_without_chance(changes: dict[str, Any], applies: bool) -> None:
     def model(**frozen: bool) -> Any:  # noqa: ANN401  # stands in for a classifier
-        return SimpleNamespace(backbones={view: SimpleNamespace(frozen=value) for view, value in frozen.items()})
+        return SimpleNamespace(still=all(frozen.values()))
 
     augment = AugmentConfig(**({"flip": 0.0} | changes))
     assert bank_applies(model(roi=True, extra_roi=True), augment) is applies

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from experiments.explanation.maps import METHODS, WITHOUT_EVIDENCE, explaining
 from experiments.explanation.measures import departure
 from Off_the_shelfs.backbones import Backbone
+from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
-from Off_the_shelfs.model import build_off_the_shelf
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import RveRNet, build_rvernet
 from utils.batch import ViewSpec

@@ -15,8 +15,8 @@ from experiments.export import onnx as writer
 from experiments.export.command import export_command
 from experiments.export.onnx import write_onnx
 from experiments.kinds import Model
+from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
-from Off_the_shelfs.model import build_off_the_shelf
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import build_rvernet
 from utils.data_sections import DataConfig
