@@ -52,16 +52,18 @@ class Schedule:
         """
         start, floor = PIM_START / self.peak_lr, PIM_FLOOR / self.peak_lr
         if position < self.warmup_steps:
-            return start + (1.0 - start) * position / max(1, self.warmup_steps - 1)
-        done = min(1.0, (position - self.warmup_steps) / self.total_steps)
-        return floor + 0.5 * (1.0 - floor) * (1.0 + math.cos(math.pi * done))
+            done = position / max(1, self.warmup_steps - 1)
+            return start * (1.0 - done) + done
+        height = 0.5 * (1.0 + math.cos(math.pi * min(1.0, (position - self.warmup_steps) / self.total_steps)))
+        return floor * (1.0 - height) + height
 
     def peak_step(self) -> int:
         """Return the first optimiser step at which the rate of this run is highest."""
         last = self.steps_per_epoch * self.epochs_run - 1
-        candidates = {0, self.warmup_steps, last, last - last % self.steps_per_epoch}
-        if self.unit == "epoch":
-            candidates.add(self.warmup_steps * self.steps_per_epoch)
+        length = 1 if self.unit == "step" else self.steps_per_epoch
+        # PIM's warm-up reaches the peak with its last step, the other with the one after it.
+        rise = {0, max(0, self.warmup_steps - 1) * length, self.warmup_steps * length}
+        candidates = rise | {last, last - last % self.steps_per_epoch}
         return max(sorted(step for step in candidates if step <= last), key=self.factor)
 
 
