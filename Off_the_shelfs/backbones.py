@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from Off_the_shelfs.checkpointing import CountedOnce, check_grad_checkpointing, set_grad_checkpointing
 from Off_the_shelfs.config import BackboneConfig
+from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
 from Off_the_shelfs.origin import Origin, local_origin, published_origin
+from Off_the_shelfs.own_maps import NamedMap
 from Off_the_shelfs.pictures import check_input, data_config, native_size, one_line
 from Off_the_shelfs.weights import Weights, load_weights, published_file, read_weights
 from utils.batch import Interpolation, ViewName, ViewSpec
@@ -91,6 +93,16 @@ class Backbone(nn.Module):
     def own_measures(self, finding: Any, logits: Tensor, label: Tensor) -> dict[str, Tensor]:  # noqa: ANN401  # as above
         """Return what the backbone says of B pairs beside the model's logits B×C, B numbers by name."""
         raise NotImplementedError
+
+    map_methods: tuple[str, ...] = ()  # of OWN_METHODS
+
+    def own_maps(self, method: str, pictures: Tensor, target: Tensor) -> list[NamedMap]:
+        """Return maps of pictures B×3×S×S by one of ``map_methods``; ``target`` is the class B that they speak of."""
+        raise NotImplementedError
+
+    def spatial_layer(self, least_cells: int = 1) -> SpatialLayer:
+        """Find the last map that the features depend on; arguments and errors are those of ``find_spatial_layer``."""
+        return find_spatial_layer(self.model, self.image_size, self.image_size, least_cells=least_cells)
 
     def _passing(self) -> AbstractContextManager[None]:
         if not (self._saves_memory and self.training):

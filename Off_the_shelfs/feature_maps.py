@@ -57,7 +57,9 @@ class _Call:
     output: Tensor
 
 
-def find_spatial_layer(model: nn.Module, height: int, width: int, *, least_cells: int = 1) -> SpatialLayer:
+def find_spatial_layer(
+    model: nn.Module, height: int, width: int, *, least_cells: int = 1, within: nn.Module | None = None
+) -> SpatialLayer:
     """Find the last map of features that a model pools, without knowing its family.
 
     The model is run once on random pictures. Candidates are modules whose output has the shape of a map: stages and
@@ -72,13 +74,17 @@ def find_spatial_layer(model: nn.Module, height: int, width: int, *, least_cells
         width: of its pictures, in pixels.
         least_cells: smallest wanted number of cells on the shorter side of the grid; more cells come from an earlier
             layer.
+        within: a module that runs parts of ``model`` and makes the features of what they give; its last map that
+            counts may then be any of the model's. Null where the model itself makes the features.
 
     Raises:
         ConfigError: no such layer.
     """
-    calls, features = _trace(model, height, width)
+    calls, features = _trace(model, height, width, within or model)
     candidates: list[tuple[SpatialLayer, Tensor]] = []
     shapes = _Shapes(model, calls, height, width)
+    if within is not None:
+        shapes.features = 0
     for call in _before_pooling(calls, shapes):
         layer = shapes.layer(call)
         if layer is not None and shapes.wanted(layer, least_cells):
@@ -98,8 +104,8 @@ def find_spatial_layer(model: nn.Module, height: int, width: int, *, least_cells
     )
 
 
-def _trace(model: nn.Module, height: int, width: int) -> tuple[list[_Call], Tensor]:
-    """Run the model on two random pictures; return its modules' calls and its output, with their graph."""
+def _trace(model: nn.Module, height: int, width: int, whole: nn.Module) -> tuple[list[_Call], Tensor]:
+    """Run the whole on two random pictures; return the model's calls of modules and the output, with their graph."""
     calls: list[_Call] = []
 
     def listen(name: str) -> Any:  # noqa: ANN401  # torch's type of a hook
@@ -115,8 +121,8 @@ def _trace(model: nn.Module, height: int, width: int) -> tuple[list[_Call], Tens
     pictures = torch.randn(2, 3, height, width, generator=generator).to(weight)
     handles = [module.register_forward_hook(listen(name)) for name, module in model.named_modules() if name]
     try:
-        with _evaluating(model), torch.enable_grad():
-            output = model(pictures.requires_grad_())
+        with _evaluating(whole), torch.enable_grad():
+            output = whole(pictures.requires_grad_())
     finally:
         for handle in handles:
             handle.remove()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from Off_the_shelfs.backbones import Backbone, Finding
+from Off_the_shelfs.own_maps import NamedMap, Parts
 from utils.batch import Batch, ViewName, ViewSpec, prepare_views
 from utils.compilation import compile_in_place
 from utils.engine import Criterion
@@ -101,6 +102,34 @@ class ViewClassifier(nn.Module):
             found = self.backbones[name].own_measures(finding, logits, label)
             measures |= {f"{prefix}{key}": value for key, value in found.items()}
         return measures
+
+    @property
+    def map_methods(self) -> tuple[str, ...]:
+        """Maps that the model has of its own, of ``OWN_METHODS``."""
+        return tuple(dict.fromkeys(name for backbone in self.backbones.values() for name in backbone.map_methods))
+
+    def own_maps(self, method: str, views: dict[str, Tensor], target: Tensor) -> dict[str, list[NamedMap]]:
+        """Return the maps of each view whose backbone has some, by view name.
+
+        Args:
+            method: one of ``map_methods``.
+            views: normalised pictures B×3×S×S by view name.
+            target: int64 B, the class that the maps speak of.
+        """
+        return {
+            name: backbone.own_maps(method, views[name], target)
+            for name, backbone in self.backbones.items()
+            if method in backbone.map_methods
+        }
+
+    def parts(self, view: str, pictures: Tensor) -> Parts | None:  # noqa: ARG002  # a subclass's own
+        """Return which part of each normalised picture B×3×S×S is looked at; null where it is the whole."""
+        return None
+
+    @property
+    def has_measures(self) -> bool:
+        """Whether ``measures`` says anything."""
+        return self._has_own_losses or type(self).measures is not ViewClassifier.measures
 
     def set_progress(self, done: float) -> None:
         """Take notice of the part 0..1 of the training that is done; called before each optimiser step."""

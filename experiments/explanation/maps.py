@@ -8,7 +8,7 @@ unscaled. A backbone that serves both roles is recorded once for each.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ from pytorch_grad_cam import (
 )
 from torch import Tensor, nn
 
-from Off_the_shelfs.backbones import Backbone
-from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
+from Off_the_shelfs.feature_maps import SpatialLayer
 from Off_the_shelfs.model import ViewClassifier
+from Off_the_shelfs.own_maps import Parts
 from utils.errors import ConfigError, RunError, nearest
 
 METHODS: dict[str, Any] = {
@@ -56,12 +56,22 @@ class Explanation:
             the class.
         contributions: float32 B×D by view name: for each feature f_i of the module, D of them, what it adds to the
             target's logit y, f_i · ∂y/∂f_i, in units of the logit. They depend on neither method nor layer.
+        parts: on the CPU, by view name, which part was looked at, for views of which only a part is; the map then
+            covers that part alone.
     """
 
     logits: NDArray[np.float32]
     target: NDArray[np.int64]
     maps: dict[str, NDArray[np.float32]]
     contributions: dict[str, NDArray[np.float32]]
+    parts: dict[str, Parts] = field(default_factory=dict)
+
+    def places(self, view: str) -> NDArray[np.float32] | None:
+        """Return what the map covers, B×4: left, top, width, height as fractions of the view; null for all of it."""
+        if view not in self.parts:
+            return None
+        found: NDArray[np.float32] = self.parts[view].boxes[self.parts[view].chosen].float().numpy()
+        return found
 
 
 def check_method(method: str) -> None:
@@ -97,8 +107,7 @@ class Explainer:
         self.method = method
         self.layers: dict[str, SpatialLayer] = {}
         for view, backbone in model.backbones.items():
-            side = model.view_specs[view].size
-            self.layers[view] = find_spatial_layer(backbone.model, side, side, least_cells=least_cells)
+            self.layers[view] = backbone.spatial_layer(least_cells)
 
     def explain(self, views: dict[str, Tensor], target: Tensor | None = None) -> Explanation:
         """Explain a batch.
@@ -112,8 +121,8 @@ class Explainer:
         """
         with torch.enable_grad():
             features, recorders = {}, {}
-            for view, backbone in self._model.backbones.items():
-                features[view], recorders[view] = self._record(view, backbone, views[view])
+            for view in self._model.backbones:
+                features[view], recorders[view] = self._record(view, views[view])
                 features[view].retain_grad()
             logits = self._model.fuse(features)
             if self._columns is not None:
@@ -125,16 +134,18 @@ class Explainer:
             target=chosen.cpu().numpy(),
             maps={view: self._map(cam, self.layers[view], views[view]) for view, cam in recorders.items()},
             contributions={view: _contributions(values) for view, values in features.items()},
+            parts=parts_of(self._model, views),
         )
         self._refuse_what_is_not_finite(result)
         return result
 
-    def _record(self, view: str, backbone: Backbone, pictures: Tensor) -> tuple[Tensor, Any]:
+    def _record(self, view: str, pictures: Tensor) -> tuple[Tensor, Any]:
         """Return the features of one module and the library's object with what its hooks recorded."""
         layer = self.layers[view]
         # A new leaf at the layer: nothing before it is differentiated, and the recorder sees a tensor with a gradient.
         cut = layer.module.register_forward_hook(_as_leaf)
-        cam = METHODS[self.method](model=backbone, target_layers=[layer.module], reshape_transform=layer.to_map)
+        module = _Module(self._model, view)
+        cam = METHODS[self.method](model=module, target_layers=[layer.module], reshape_transform=layer.to_map)
         recorder = cam.activations_and_grads
         try:
             features = recorder(pictures)
@@ -161,6 +172,22 @@ class Explainer:
                 raise RunError(
                     f"{self.method} gives a map of {view} that is not finite; use another --method, such as gradcam"
                 )
+
+
+def parts_of(model: ViewClassifier, views: dict[str, Tensor]) -> dict[str, Parts]:
+    """Return by view name, on the CPU, which part of normalised pictures is looked at, where it is not the whole."""
+    with torch.no_grad():
+        found = {view: model.parts(view, pictures) for view, pictures in views.items()}
+    return {
+        view: Parts(
+            boxes=parts.boxes.cpu(),
+            probability=parts.probability.float().cpu(),
+            chosen=parts.chosen.cpu(),
+            small=None if parts.small is None else parts.small.float().cpu(),
+        )
+        for view, parts in found.items()
+        if parts is not None
+    }
 
 
 @contextmanager
@@ -190,6 +217,17 @@ def explaining(
             module.training = mode
         for weight, wish in wishes:
             weight.requires_grad_(wish)
+
+
+class _Module(nn.Module):
+    """The features of one view as a module, which the library asks for."""
+
+    def __init__(self, model: ViewClassifier, view: str) -> None:
+        super().__init__()
+        self.model, self.view = model, view
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.model.view_features(self.view, pictures)
 
 
 def _contributions(features: Tensor) -> NDArray[np.float32]:
