@@ -1,5 +1,6 @@
 """Classifiers of views: what every model here has in common, and the one-view baseline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -122,14 +123,11 @@ class ViewClassifier(nn.Module):
             if method in backbone.map_methods
         }
 
-    def parts(self, view: str, pictures: Tensor) -> Parts | None:  # noqa: ARG002  # a subclass's own
-        """Return which part of each normalised picture B×3×S×S is looked at; null where it is the whole."""
-        return None
+    chooses_part = False  # whether it looks at one part of each picture
 
-    @property
-    def has_measures(self) -> bool:
-        """Whether ``measures`` says anything."""
-        return self._has_own_losses or type(self).measures is not ViewClassifier.measures
+    def parts(self, view: str, pictures: Tensor) -> Parts:
+        """Return which part of each normalised picture B×3×S×S is looked at; asked where ``chooses_part``."""
+        raise NotImplementedError
 
     def set_progress(self, done: float) -> None:
         """Take notice of the part 0..1 of the training that is done; called before each optimiser step."""

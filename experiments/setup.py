@@ -87,6 +87,8 @@ def build_setup(kind: Kind, config: Config, splits: Splits, accelerator: Acceler
         )
     seed_everything(train.seed, "weights")
     model = kind.build(config, len(splits.train.classes), initialise)
+    if initialise:
+        model.take_classes(splits.train.classes.names)
     dataset = PairDataset(splits.train, model.view_specs, config.data, training=True, seed=train.seed)
     sampler = StepSampler(
         splits.train.label,
