@@ -5,6 +5,7 @@ from typing import Any
 from experiments.dry_run import dry_run
 from experiments.fit import fit
 from experiments.kinds import Kind
+from experiments.measures import measures_table
 from experiments.report import HEADINGS, text_table
 from experiments.seeds import fit_seeds
 from utils.config import parse_config
@@ -23,6 +24,8 @@ def train_command(kind: Kind, argv: list[str]) -> None:
     metrics = fit_seeds(kind, config) if config.train.seeds else fit(kind, config)
     if metrics:
         print(score_table({kind.name: metrics["test"]}))
+    if "measures" in metrics:
+        print(f"\n{text_table(*measures_table(metrics['measures']))}")
 
 
 def score_table(scores_by_name: dict[str, dict[str, Any]]) -> str:

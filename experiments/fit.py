@@ -26,7 +26,7 @@ from experiments.loading import load_splits
 from experiments.micro_batch import memory_explained, pairs_at_once
 from experiments.outcome import write_outcome
 from experiments.progress import Progress
-from experiments.scoring import ScoringStopped, settle_statistics, split_logits
+from experiments.scoring import ScoringStopped, measures_of_test, settle_statistics, split_logits
 from experiments.settle import start
 from experiments.setup import Setup, build_setup
 from experiments.training import TrainingLoop, interrupted
@@ -157,6 +157,7 @@ def _finish(
         test_logits = split_logits(setup, config, "test", stop)
         validated = setup.splits.validation is not None
         validation_logits = split_logits(setup, config, "validation", stop) if validated else None
+        measures = measures_of_test(setup, config, stop)
     except ScoringStopped:
         raise interrupted(run, progress, stop) from None
     if not accelerator.is_main_process:
@@ -166,6 +167,6 @@ def _finish(
         "test_seconds": round(time.perf_counter() - started, 3),
         "peak_gpu_bytes": torch.cuda.max_memory_allocated() if accelerator.device.type == "cuda" else None,
     }
-    metrics = write_outcome(kind, run, config, setup, progress, test_logits, validation_logits, timing)
+    metrics = write_outcome(kind, run, config, setup, progress, test_logits, validation_logits, measures, timing)
     run.tidy()
     return metrics

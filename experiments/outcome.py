@@ -12,6 +12,7 @@ from datasets.index import PairIndex
 from experiments.confusion import save_confusion
 from experiments.figures import save_curves, save_per_class
 from experiments.kinds import Config, Kind
+from experiments.measures import PAIRS_FILE, TABLE_FILE, Measures, measures_csv, measures_with_intervals, save_measures
 from experiments.progress import Progress
 from experiments.setup import Setup
 from experiments.statistics import scores_with_intervals
@@ -42,11 +43,13 @@ def write_outcome(
     progress: Progress,
     test_logits: np.ndarray,
     validation_logits: np.ndarray | None,
+    measures: Measures,
     timing: dict[str, Any],
 ) -> dict[str, Any]:
     """Write predictions, logits, tables, figures and, last of all, ``metrics.json``; return its content."""
     test, validation = setup.splits.test, setup.splits.validation
     test_scores = score(test, test_logits, config.eval.resamples)  # refuses what is not finite, before any file
+    measured = measures_with_intervals(measures, test.group, resamples=config.eval.resamples)  # as that does
     save_weights(setup.scored_model.state_dict(), run.path / WEIGHTS_FILE)
     names = test.classes.names
     predicted = test_logits.argmax(axis=1)
@@ -61,6 +64,11 @@ def write_outcome(
     save_curves(progress.rows, run.path / "curves.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")
     run.write_json("timing.json", timing)
+    files = [PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE]
+    if measured:
+        save_measures(measures, run.path / PAIRS_FILE)
+        write_text(run.path / TABLE_FILE, measures_csv(measured))
+        files.append(PAIRS_FILE)
     epoch = progress.best_epoch if config.eval.selection == "best" else progress.epoch
     selected = next(row for row in progress.rows if row["epoch"] == epoch)
     metrics: dict[str, Any] = {
@@ -79,11 +87,13 @@ def write_outcome(
         "pair_side": pair_side(test),
         "computed_from": {
             "step": selected["step"],
-            "files": describe_files(run.path, (PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE)),
+            "files": describe_files(run.path, files),
         },
     }
     if validation is not None and validation_logits is not None:
         metrics["val"] = score(validation, validation_logits, config.eval.resamples)
+    if measured:
+        metrics["measures"] = measured
     run.write_json(METRICS_FILE, metrics)
     return metrics
 

@@ -1,6 +1,7 @@
 """Scores of a run's model on its splits, in the middle of a run and at its end."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from experiments.loading import loader_for
 from experiments.micro_batch import memory_explained
 from experiments.outcome import score
 from experiments.setup import Setup
+from Off_the_shelfs.model import ViewClassifier
 from utils.batch import Batch
 from utils.engine import compute_logits
+from utils.measures import compute_measures
 from utils.recalibration import recalibrate
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag
@@ -72,9 +75,41 @@ def split_logits(setup: Setup, config: Config, split: str, stop: StopFlag) -> np
     scored, prepare = setup.scored_model, setup.model.prepare
     if setup.banks is not None:
         loader, scored, prepare = setup.banks.in_order(split, batch_size), BankedModel(scored), BankedModel.prepare
+    with _counted(setup, config, len(index), split, stop) as on_batch:
+        return compute_logits(
+            scored,
+            loader,
+            prepare,
+            accelerator,
+            n_pairs=len(index),
+            n_classes=len(index.classes),
+            on_batch=on_batch,
+        )
+
+
+def measures_of_test(setup: Setup, config: Config, stop: StopFlag) -> dict[str, np.ndarray]:
+    """Return what the scored model measures of the test pairs, by name; nothing of a model without measures.
+
+    Call it after ``split_logits``, which leaves the model in eval mode.
+
+    Raises:
+        ScoringStopped: a signal asked for the end of the run.
+    """
+    index, model, accelerator = setup.splits.test, setup.scored_model, setup.training.accelerator
+    assert isinstance(model, ViewClassifier)
+    if not model.has_measures:
+        return {}
+    loader = loader_for(index, model.view_specs, config, accelerator, plan=setup.plan)
+    with _counted(setup, config, len(index), "measures", stop) as on_batch:
+        return compute_measures(model, loader, model.prepare, accelerator, n_pairs=len(index), on_batch=on_batch)
+
+
+@contextmanager
+def _counted(setup: Setup, config: Config, n_pairs: int, what: str, stop: StopFlag) -> Iterator[Callable[[int], None]]:
+    """Show how far a pass over pairs is; yield what takes the pairs of each batch, and ends the pass on a signal."""
+    accelerator, batch_size = setup.training.accelerator, evaluation_batch_size(config.train, config.eval)
     hidden = None if accelerator.is_main_process else True
-    bar = tqdm(total=len(index), desc=split, unit="pair", leave=False, disable=hidden)
-    with bar:
+    with tqdm(total=n_pairs, desc=what, unit="pair", leave=False, disable=hidden) as bar:
 
         def on_batch(pairs: int) -> None:
             bar.update(pairs)
@@ -83,12 +118,4 @@ def split_logits(setup: Setup, config: Config, split: str, stop: StopFlag) -> np
                 raise ScoringStopped
 
         with memory_explained(accelerator, "eval.batch_size", batch_size):
-            return compute_logits(
-                scored,
-                loader,
-                prepare,
-                accelerator,
-                n_pairs=len(index),
-                n_classes=len(index.classes),
-                on_batch=on_batch,
-            )
+            yield on_batch

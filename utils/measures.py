@@ -45,5 +45,8 @@ def compute_measures(
             on_batch(len(batch))
     # Names too, since a process without pairs has learned none.
     names = list(dict.fromkeys(name for one in gather_object([list(found)]) for name in one))
+    if not names:
+        return {}
     zeros = torch.zeros(n_pairs, device=accelerator.device)
-    return {name: accelerator.reduce(found.get(name, zeros), reduction="sum").cpu().numpy() for name in names}
+    columns = accelerator.reduce(torch.stack([found.get(name, zeros) for name in names]), reduction="sum")
+    return dict(zip(names, columns.cpu().numpy(), strict=True))

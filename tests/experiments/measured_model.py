@@ -1,0 +1,13 @@
+"""Measures of a model that has none of its own: what the tests of runs and of several processes put in their place."""
+
+from torch import Tensor
+
+from Off_the_shelfs.model import ViewClassifier
+
+
+def measures(model: ViewClassifier, views: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
+    """Return whether the logits are right, whether the least of them would be, and the brightness of the picture."""
+    logits = model.fuse(model.features(views))
+    brightness = next(iter(views.values())).mean(dim=(1, 2, 3))
+    found = {"most/top1": logits.argmax(dim=1) == label, "least/top1": logits.argmin(dim=1) == label}
+    return found | {"picture/light": brightness}
