@@ -24,7 +24,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_QUARTERTURNS = (5, 6, 7, 8)
+QUARTER_TURNS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def read_photo_header(data: bytes, name: str, limit: PixelLimit = PREPROCESSING_
         orientation, readable = _orientation(image)
     width, height = image.size
     damaged = not readable or any("exif" in str(warning.message).lower() for warning in caught)
-    size = (height, width) if orientation in _QUARTERTURNS else (width, height)
+    size = (height, width) if orientation in QUARTER_TURNS else (width, height)
     return PhotoHeader(size, orientation, image.size, damaged)
 
 

@@ -45,20 +45,25 @@ class PairIndex:
     """N pairs of one split, sorted by class index and stem; about 100 bytes a pair, whatever the pictures' size.
 
     Attributes:
-        root: the tree; ``root/split/{roi,extra-roi}/<class folder>/<stem><suffix>`` are its files. Or an archive.
+        root: the tree; ``root/split/{roi,extra-roi}/<class folder>/<stem><suffix>`` are its files. Or an archive, or
+            the class folders of photos, ``root/split/<class folder>/<stem><suffix>``.
         split: folder name of the split.
         classes: ordered classes; labels are positions in it.
         label: int16 N, class index.
-        stems: N photo stems; rows of one photo share the string.
+        stems: N photo stems; rows of one photo share the string. Photos without masks are told apart by class as well.
         group: int32 N, position in ``group_names``. Statistics and splits go by group.
-        group_names: names of the groups; a photo ("split/stem") unless the manifest says otherwise.
+        group_names: names of the groups; a photo ("split/stem", without masks "split/class folder/stem") unless the
+            manifest says otherwise.
         size: int32 N×2, width and height of the cut-outs in pixels, as stored or as composed from an archive.
-        suffix: uint8 N×2, position in ``suffix_names`` of the roi file and of the extra-roi file; 0 for an archive.
+        suffix: uint8 N×2, position in ``suffix_names`` of the roi file and of the extra-roi file, of a photo without
+            mask twice the same; 0 for an archive.
         suffix_names: file suffixes as they are spelled on disk.
-        source_digest: uint8 N×16, digest of the manifest's photo and mask hashes; None without a manifest.
+        source_digest: uint8 N×16, digest of the manifest's photo and mask hashes, of a photo without mask of parts of
+            its file; None for a tree without a manifest.
         notes: what the user should know, one line each (a tree without classes.yaml, ignored hidden files).
         archive: the photos and masks of an archive's pairs; None for pairs that are stored in folders.
         limit: the largest picture that is decoded.
+        masked: false where rows are whole photos without masks.
     """
 
     root: Path
@@ -75,6 +80,7 @@ class PairIndex:
     notes: list[str] = field(default_factory=list)
     archive: ArchivePhotos | None = None
     limit: PixelLimit = DATA_LIMIT
+    masked: bool = True
 
     @classmethod
     def from_tree(
@@ -154,20 +160,33 @@ class PairIndex:
 
     @property
     def manifest(self) -> Path | None:
-        """The manifest with a row for each pair; the file of a tree may be absent."""
+        """The manifest with a row for each pair; the file of a tree may be absent. None for photos without masks."""
+        if not self.masked:
+            return None
         return self.root / MANIFEST_FILE if self.archive is None else self.archive.manifest
 
     def photo_codes(self) -> NDArray[np.int64]:
         """Return int64 N, equal for the pairs of one photo: the photo's place in the order in which rows name it."""
+        if not self.masked:
+            return np.arange(len(self), dtype=np.int64)
         codes: dict[str, int] = {}
         return np.array([codes.setdefault(stem, len(codes)) for stem in self.stems], dtype=np.int64)
 
-    def paths(self, row: int) -> tuple[Path, Path]:
-        """Return the two files that a pair is read from: roi and extra-roi, or the photo and the mask of an archive."""
+    def photo_name(self, row: int) -> str:
+        """Return what tells a row's photo from others of the split: its stem, with its class where there are no masks."""
+        return self.stems[row] if self.masked else "/".join(self.key(row)[1:])
+
+    def paths(self, row: int) -> tuple[Path, ...]:
+        """Return the files that a row is read from.
+
+        They are roi and extra-roi, the photo and the mask of an archive, or the one photo that has no mask.
+        """
         if self.archive is not None:
             photo = self.archive.row_photo[row]
             return self.root / self.archive.photos[photo], self.root / self.archive.masks[photo]
         folder, stem = self.classes.folders[self.label[row]], self.stems[row]
+        if not self.masked:
+            return (Path(f"{self.root}/{self.split}/{folder}/{stem}{self.suffix_names[self.suffix[row, 0]]}"),)
         roi, extra_roi = (
             Path(f"{self.root}/{self.split}/{view}/{folder}/{stem}{self.suffix_names[code]}")
             for view, code in zip(VIEW_FOLDERS, self.suffix[row], strict=True)

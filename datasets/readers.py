@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from datasets.decode import decode_photo
 from datasets.index import PairIndex
 from datasets.listing import VIEW_FOLDERS
 from datasets.transforms import ChannelMask, Mask, MaskFinder, Photo, channel_mask, plain_mask, read_rgb
@@ -31,7 +32,7 @@ class StoredPair(NamedTuple):
 
 
 class PairReader(Protocol):
-    """Reads pairs of one index."""
+    """Reads the rows of one index."""
 
     def read(self, rows: Sequence[int]) -> Iterator[StoredPair]:
         """Yield the pairs of some rows (0..len(index) - 1) in their order.
@@ -78,8 +79,35 @@ class FolderReader:
         )
 
 
+class PhotoReader:
+    """Reads photos without masks, upright and whole: each picture is the photo, and the mask is true everywhere."""
+
+    def __init__(self, index: PairIndex) -> None:
+        self.index = index
+
+    def read(self, rows: Sequence[int]) -> Iterator[StoredPair]:
+        """Yield the photos of some rows in their order, as ``PairReader`` says."""
+        for row in rows:
+            (path,) = self.index.paths(row)
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                reason = error.strerror or error
+                raise DataError(f"{path} cannot be read ({reason}); restore it, or remove it") from None
+            picture: Photo = np.array(decode_photo(data, str(path), self.index.limit).image).transpose(2, 0, 1)
+            width, height = self.index.size[row].tolist()
+            if picture.shape[1:] != (height, width):
+                raise DataError(
+                    f"{path} has {picture.shape[2]}×{picture.shape[1]} pixels, but had {width}×{height} when it was "
+                    f"listed: it changed since; run the same command again"
+                )
+            yield StoredPair(dict.fromkeys(("roi", "extra_roi"), picture), np.ones((height, width), dtype=np.bool_))
+
+
 def open_reader(index: PairIndex) -> PairReader:
     """Return the reader of what an index lists."""
+    if not index.masked:
+        return PhotoReader(index)
     if index.archive is None:
         return FolderReader(index)
     from datasets.archive_reader import ArchiveReader  # here, since it yields the pairs that this file describes

@@ -1,4 +1,4 @@
-"""The one door to pairs: in folders as preprocessing wrote them, or composed from the photos of an archive."""
+"""The one door to pairs: in folders as preprocessing wrote them, composed from an archive, or photos without masks."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,6 +8,14 @@ from typing import TypeVar
 from datasets.archive import PHOTO_FOLDER, scan_archive
 from datasets.archive_index import archive_classes, check_archive_folder, index_archive
 from datasets.class_file import CLASS_FILE, load_class_file
+from datasets.class_folders import (
+    LAYOUT,
+    check_class_folders,
+    folder_classes_of,
+    holds_class_folders,
+    index_folders,
+    is_pair_split,
+)
 from datasets.classes import ClassMap
 from datasets.index import PairIndex
 from datasets.listing import VIEW_FOLDERS, check_folders
@@ -15,7 +23,7 @@ from datasets.picture_size import DATA_LIMIT, PixelLimit
 from datasets.readers import open_reader
 from datasets.scan import declared_classes
 from datasets.transforms import Photo, read_rgb
-from utils.data_sections import DataConfig
+from utils.data_sections import DataConfig, SplitNames
 from utils.errors import DataError
 
 Data = TypeVar("Data", bound=DataConfig)
@@ -47,6 +55,17 @@ def load_index_of(
     root, excluded = Path(data.root), data.exclude if exclude is None else list(exclude)
     _check_source(data, split, split_option)
     limit = PixelLimit(data.max_megapixels, DATA_LIMIT.option)
+    if data.source == "folders":
+        return index_folders(
+            root,
+            split,
+            data.splits,
+            classes,
+            exclude=excluded,
+            require_every_class=require_every_class,
+            split_option=split_option,
+            limit=limit,
+        )
     if data.source == "pairs":
         index = PairIndex.from_tree(root, split, classes, exclude=excluded, require_every_class=require_every_class)
         return replace(index, limit=limit)
@@ -69,6 +88,8 @@ def class_names_of(data: DataConfig, split: str, split_option: str = "data.split
         DataError: as ``load_index_of``, as far as folders and class list go.
     """
     _check_source(data, split, split_option)
+    if data.source == "folders":
+        return folder_classes_of(Path(data.root), split, data.splits).names
     if data.source == "pairs":
         return declared_classes(Path(data.root), []).names
     return archive_classes(tuple(load_class_file(Path(data.root) / CLASS_FILE).values()), data.archive).names
@@ -113,10 +134,12 @@ def has_split(index: PairIndex, split: str) -> bool:
 def read_pair(index: PairIndex, row: int) -> tuple[Photo, Photo]:
     """Return the roi and the extra-roi of a pair, uint8 3×H×W each: as they are stored, or cut from a photo.
 
+    Of a photo without mask all is roi, and the extra-roi is black.
+
     Raises:
         DataError: where a file cannot be read; where an archive's photo or mask changed since it was listed.
     """
-    if index.archive is None:
+    if index.masked and index.archive is None:
         roi_file, extra_roi_file = index.paths(row)
         return read_rgb(roi_file, index.limit), read_rgb(extra_roi_file, index.limit)
     (stored,) = open_reader(index).read([row])
@@ -131,6 +154,14 @@ def _is_tree(root: Path, split: str) -> bool:
 def _check_source(data: DataConfig, split: str, split_option: str) -> None:
     """Raise a ``DataError`` where the root is not of the kind that ``data.source`` names."""
     root = Path(data.root)
+    if data.source == "folders":
+        _check_folders_source(root, data.splits, split, split_option)
+        return
+    if not is_archive(root) and not _is_tree(root, split) and _has_class_folders(root, data.splits, split):
+        raise DataError(
+            f"{root} holds photos in class folders ({LAYOUT}) and no masks, so it is neither folder pairs nor an "
+            f"archive; train on it with train_Off-the-shelf.py --data.source folders --data.view photo"
+        )
     if data.source == "archive":
         if _is_tree(root, split) and not is_archive(root):
             raise DataError(f"{root} holds folder pairs and is no archive; set data.source to pairs")
@@ -142,6 +173,19 @@ def _check_source(data: DataConfig, split: str, split_option: str) -> None:
             f"pairs with: python preprocess_foodseg103.py --src {root} --dst PAIRS"
         )
     check_folders(root, split, split_option)
+
+
+def _check_folders_source(root: Path, splits: SplitNames, split: str, split_option: str) -> None:
+    if is_archive(root):
+        raise DataError(f"{root} is an archive (it holds {PHOTO_FOLDER}); set data.source to archive")
+    if is_pair_split(root / split):
+        raise DataError(f"{root} holds folder pairs ({split}/{VIEW_FOLDERS[0]}); set data.source to pairs")
+    check_class_folders(root, split, splits, split_option)
+
+
+def _has_class_folders(root: Path, splits: SplitNames, split: str) -> bool:
+    """Say whether a split, or the training split where that one is not there, is one of class folders."""
+    return any(holds_class_folders(root, name) for name in (split, splits.train))
 
 
 def _covers(groups: Path, root: Path) -> bool:

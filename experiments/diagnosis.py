@@ -79,8 +79,8 @@ def diagnose(splits: Splits, config: Config) -> Diagnosis:
     parts = {part: index for part, index in every.items() if index is not None}
     places: _Places = {}
     for part, index in parts.items():
-        for row, stem in enumerate(index.stems):
-            places.setdefault((index.split, stem), _Place(part, index, row))
+        for row in range(len(index)):
+            places.setdefault((index.split, index.photo_name(row)), _Place(part, index, row))
     recorded = _recorded(parts, places)
     findings = _shared(recorded.hashes, places)
     groups = (
