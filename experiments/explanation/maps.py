@@ -176,6 +176,8 @@ class Explainer:
 
 def parts_of(model: ViewClassifier, views: dict[str, Tensor]) -> dict[str, Parts]:
     """Return by view name, on the CPU, which part of normalised pictures is looked at, where it is not the whole."""
+    if not model.chooses_part:
+        return {}
     with torch.no_grad():
         found = {view: model.parts(view, pictures) for view, pictures in views.items()}
     return {
@@ -186,7 +188,6 @@ def parts_of(model: ViewClassifier, views: dict[str, Tensor]) -> dict[str, Parts
             small=None if parts.small is None else parts.small.float().cpu(),
         )
         for view, parts in found.items()
-        if parts is not None
     }
 
 

@@ -85,10 +85,36 @@ def one_scale(maps: Mapping[str, Floats]) -> dict[str, Floats]:
     return {view: (values / divisor).astype(np.float32) for view, values in density.items()}
 
 
-def enlarge(values: Floats, side: int) -> Floats:
-    """Return maps B×h×w at the size of their view, B×side×side, bilinear."""
+def enlarge(values: Floats, side: int, places: Floats | None = None) -> Floats:
+    """Return maps B×h×w at the size of their view, B×side×side, bilinear.
+
+    ``places`` B×4 says what part of the view each map covers (left, top, width, height as fractions of its side); the
+    rest of the view stays zero. Null stands for all of the view.
+    """
     grid = torch.from_numpy(np.ascontiguousarray(values))[:, None]
-    enlarged: Floats = F.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
+    if places is None:
+        enlarged: Floats = F.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
+        return enlarged
+    whole = np.zeros((len(values), side, side), np.float32)
+    for pair, place in enumerate(places):
+        left, top, right, bottom = pixels_of(place, side)
+        size = (bottom - top, right - left)
+        part = F.interpolate(grid[pair : pair + 1], size=size, mode="bilinear", align_corners=False)
+        whole[pair, top:bottom, left:right] = part[0, 0].numpy()
+    return whole
+
+
+def pixels_of(place: Floats, side: int) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom in pixels of a place (left, top, width, height as fractions) in a square."""
+    left, top = (round(float(edge) * side) for edge in place[:2])
+    right, bottom = (round(float(place[edge] + place[edge + 2]) * side) for edge in (0, 1))
+    return left, top, right, bottom
+
+
+def cells_enlarged(values: Floats, side: int) -> Floats:
+    """Return maps B×h×w at the size of their view, B×side×side, each pixel as the cell that it lies in."""
+    grid = torch.from_numpy(np.ascontiguousarray(values))[:, None]
+    enlarged: Floats = F.interpolate(grid, size=(side, side), mode="nearest-exact")[:, 0].numpy()
     return enlarged
 
 
@@ -119,6 +145,7 @@ def measure(
     blacked: Mapping[str, Masks],
     outside: Mapping[str, Masks],
     others: Mapping[str, OtherCuts],
+    places: Mapping[str, Floats | None] | None = None,
 ) -> dict[str, ViewMeasures]:
     """Count evidence and heat of B pairs, by view name.
 
@@ -128,12 +155,14 @@ def measure(
         blacked: pixels that the cut made black, B×S×S by view name.
         outside: letterbox bars, B×S×S by view name.
         others: cuts of other pairs, by view name.
+        places: what part of the view each map covers, by view name, as ``enlarge`` takes it.
     """
     evidence = {view: _sum(np.maximum(values, 0.0)) for view, values in contributions.items()}
     total = np.sum(list(evidence.values()), axis=0)
     result = {}
     for view, values in maps.items():
-        heat = enlarge(np.maximum(values, 0.0), blacked[view].shape[-1])
+        place = None if places is None else places[view]
+        heat = enlarge(np.maximum(values, 0.0), blacked[view].shape[-1], place)
         picture = ~outside[view]
         all_heat, on_picture = _sum(heat), _sum(heat * picture)
         result[view] = ViewMeasures(
@@ -150,6 +179,52 @@ def measure(
             bars_area=outside[view].mean(axis=(1, 2)).astype(np.float32),
         )
     return result
+
+
+@dataclass(frozen=True)
+class RegionMeasures:
+    """Where a map of B pairs, nowhere negative, lies; float32 B each, fractions in 0..1, NaN where undefined.
+
+    Attributes:
+        inside_roi: part of the map on the picture that lies on the annotated roi.
+        roi_area: the part of the picture that the roi takes up.
+        control_inside: as ``inside_roi``, for the rois of other pairs laid on the same map, on average over them.
+        control_area: the part of the picture that those take up.
+        on_bars: part of the whole map that lies on letterbox bars.
+    """
+
+    inside_roi: Floats
+    roi_area: Floats
+    control_inside: Floats
+    control_area: Floats
+    on_bars: Floats
+
+
+REGION_MEASURES = tuple(field.name for field in fields(RegionMeasures))
+
+
+def measure_region(values: Floats, roi: Masks | None, outside: Masks, others: OtherCuts | None) -> RegionMeasures:
+    """Count where a map lies.
+
+    Args:
+        values: B×h×w, at least 0, over the whole view.
+        roi: pixels of the annotated roi, B×S×S; null where nothing is annotated.
+        outside: letterbox bars, B×S×S.
+        others: rois of other pairs; null where nothing is annotated.
+    """
+    heat, picture = cells_enlarged(values, outside.shape[-1]), ~outside
+    all_heat, on_picture, area = _sum(heat), _sum(heat * picture), _sum(picture)
+    on_bars = _part(all_heat - on_picture, all_heat)
+    if roi is None or others is None:
+        unknown = np.full(len(values), np.nan, np.float32)
+        return RegionMeasures(unknown, unknown, unknown, unknown, on_bars)
+    return RegionMeasures(
+        inside_roi=_part(_sum(heat * (roi & picture)), on_picture),
+        roi_area=_part(_sum(roi & picture), area),
+        control_inside=_part(_under(heat * picture, others), on_picture),
+        control_area=_part(_under(picture, others), area),
+        on_bars=on_bars,
+    )
 
 
 def departure(map_sum: NDArray[Any], contribution: NDArray[Any]) -> float:
