@@ -129,6 +129,14 @@ class ViewClassifier(nn.Module):
         """Return which part of each normalised picture B×3×S×S is looked at; asked where ``chooses_part``."""
         raise NotImplementedError
 
+    @property
+    def has_measures(self) -> bool:
+        """Whether ``measures`` says anything."""
+        return self._has_own_losses or type(self).measures is not ViewClassifier.measures
+
+    def take_classes(self, names: Sequence[str]) -> None:
+        """Take notice of the class names in the order of the logits; called once, where training begins."""
+
     def set_progress(self, done: float) -> None:
         """Take notice of the part 0..1 of the training that is done; called before each optimiser step."""
 
