@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from Off_the_shelfs.backbones import Backbone, Finding, build_backbone
 from Off_the_shelfs.config import OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import OffTheShelf, TrainingAnswer
+from Off_the_shelfs.own_maps import Parts
 from Off_the_shelfs.salience.choice import drawn_from_content, imbalance, is_chosen, noisy_weights, temperature_at
 from Off_the_shelfs.salience.class_map import ClassSelection, check_class_map
 from Off_the_shelfs.salience.config import SalienceConfig
@@ -88,6 +89,7 @@ class SalienceClassifier(OffTheShelf):
     ) -> None:
         super().__init__(backbone, view, view_spec, n_classes, dropout)
         self.config, self.side = config, backbone.image_size
+        self.chooses_part = config.choose != "whole"
         self.corners = crop_corners(view_spec.size, self.side, config.crops)
         self.selector: SalienceNet | None = None
         if config.choose == "learned":
@@ -122,12 +124,15 @@ class SalienceClassifier(OffTheShelf):
         """What trains at the head's rate: the head and the selector."""
         return self.head if self.selector is None else nn.ModuleList([super().head_parts, self.selector])
 
-    def salience(self, pictures: Tensor) -> Tensor:
-        """Return the selector's logits B×V of normalised pictures B×3×R×R."""
-        assert self.selector is not None
+    def grey_copies(self, pictures: Tensor) -> Tensor:
+        """Return the grey copies B×V×1×D×D, 0..1, of all views of normalised pictures B×3×R×R."""
         spec = self.view_specs[self.view]
-        grey = grey_copies(luminance(pictures, spec.mean, spec.std), self.corners, self.side, self.config.grey_side)
-        return cast(Tensor, self.selector(grey.flatten(0, 1))).view(len(pictures), self.n_views)
+        return grey_copies(luminance(pictures, spec.mean, spec.std), self.corners, self.side, self.config.grey_side)
+
+    def salience(self, grey: Tensor) -> Tensor:
+        """Return the selector's logits B×V of grey copies B×V×1×D×D."""
+        assert self.selector is not None
+        return cast(Tensor, self.selector(grey.flatten(0, 1))).view(grey.shape[:2])
 
     def colour_view(self, pictures: Tensor, number: int) -> Tensor:
         """Return one view B×3×S×S, 0 for the whole, of normalised pictures B×3×R×R."""
@@ -138,7 +143,7 @@ class SalienceClassifier(OffTheShelf):
 
         A ``random`` control chooses by the picture's content in eval mode.
         """
-        logits = self.salience(pictures) if self.selector is not None else None
+        logits = self._asked(pictures)
         if self.training and logits is not None:
             hard = self.config.training_weights == "straight_through"
             weights = noisy_weights(logits, self.temperature, hard=hard)
@@ -178,13 +183,25 @@ class SalienceClassifier(OffTheShelf):
         ``learned/top1`` the model's own.
         """
         pictures = views[self.view]
-        choice = self._choice(pictures, self.salience(pictures) if self.selector is not None else None)
+        choice = self._choice(pictures, self._asked(pictures))
         right = torch.stack([self._right(pictures, number, label) for number in range(self.n_views)], dim=1)
         measures = {f"view_{number}/share": (choice == number).float() for number in range(self.n_views)}
         measures |= {"whole/top1": right[:, 0], "random/top1": right.mean(dim=1), "oracle/top1": right.amax(dim=1)}
         if self.selector is not None:
             measures["learned/top1"] = right.gather(1, choice[:, None])[:, 0]
         return measures
+
+    def parts(self, view: str, pictures: Tensor) -> Parts:
+        """Return the views of normalised pictures B×3×R×R and which of them is looked at."""
+        source = self.view_specs[view].size
+        corners = [(corner.left, corner.top, self.side, self.side) for corner in self.corners]
+        boxes = torch.tensor([(0, 0, source, source), *corners], device=pictures.device) / source
+        if self.selector is None:
+            probability = torch.full((len(pictures), self.n_views), 1 / self.n_views, device=pictures.device)
+            return Parts(boxes, probability, self._choice(pictures, None))
+        grey = self.grey_copies(pictures)
+        logits = self.salience(grey)
+        return Parts(boxes, logits.float().softmax(dim=1), self._choice(pictures, logits), grey.squeeze(2))
 
     def set_progress(self, done: float) -> None:
         """Set the temperature for the part 0..1 of the training that is done."""
@@ -205,6 +222,10 @@ class SalienceClassifier(OffTheShelf):
         if self.selector is not None:
             facts["temperature"] = round(float(self.temperature), 4)
         return facts
+
+    def _asked(self, pictures: Tensor) -> Tensor | None:
+        """Return the selector's logits B×V, null where there is no selector."""
+        return None if self.selector is None else self.salience(self.grey_copies(pictures))
 
     def _choice(self, pictures: Tensor, logits: Tensor | None) -> Tensor:
         """Return the view B of each picture where no gradient is asked for."""
