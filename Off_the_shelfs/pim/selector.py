@@ -1,0 +1,56 @@
+"""Which positions count: the most confident ones, whatever the label (arXiv 2202.03822, section 3.2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from Off_the_shelfs.pim.config import PimConfig
+from Off_the_shelfs.pim.levels import Level
+from utils.errors import ConfigError
+
+
+def resolve_counts(config: PimConfig, levels: Sequence[Level]) -> list[int]:
+    """Return how many positions each level keeps; a fraction of its positions is rounded to the nearest number.
+
+    Raises:
+        ConfigError: a list of another length, more than a level has, or too few for a single joint.
+    """
+    counts = config.counts if isinstance(config.counts, list) else [config.counts] * len(levels)
+    sizes = [level.positions for level in levels]
+    if len(counts) != len(levels):
+        raise ConfigError(f"pim.counts has {len(counts)} numbers for {len(levels)} levels; give one for each, or one")
+    kept = [
+        count if isinstance(count, int) else int(count * size + 0.5) for count, size in zip(counts, sizes, strict=True)
+    ]
+    for number, (count, level) in enumerate(zip(kept, levels, strict=True), start=1):
+        if count > level.positions:
+            raise ConfigError(
+                f"pim.counts asks for {count} positions of level {number}, which has {level.positions} "
+                f"({level.height}×{level.width}); lower it, use a fraction such as 0.2222, or larger pictures"
+            )
+    if sum(kept) < config.positions_per_joint:
+        raise ConfigError(
+            f"pim.counts keeps {' + '.join(map(str, kept))} = {sum(kept)} of the {' + '.join(map(str, sizes))} "
+            f"positions, too few for one joint of {config.positions_per_joint}; raise it, lower "
+            f"pim.positions_per_joint, or use larger pictures"
+        )
+    return kept
+
+
+@torch.no_grad()
+def confidence(logits: Tensor) -> Tensor:
+    """Return the logarithm of the largest class probability, float32 B×S, of logits B×S×K."""
+    logits = logits.float()
+    return logits.amax(dim=-1) - logits.logsumexp(dim=-1)
+
+
+@torch.no_grad()
+def rank_positions(logits: Tensor) -> Tensor:
+    """Return the positions, int64 B×S, from the most to the least confident; equals stay in their order."""
+    return confidence(logits).argsort(dim=1, descending=True, stable=True)
+
+
+def take(values: Tensor, positions: Tensor) -> Tensor:
+    """Return values B×n×D at positions B×n of values B×S×D; gradients pass through the values alone."""
+    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
