@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from Off_the_shelfs.backbones import Backbone, Finding, Normalise, build_backbone
 from Off_the_shelfs.config import BackboneConfig
+from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
+from Off_the_shelfs.own_maps import NamedMap
 from Off_the_shelfs.pim.classifiers import PositionClassifier
 from Off_the_shelfs.pim.combiner import Combiner
 from Off_the_shelfs.pim.config import PimConfig
 from Off_the_shelfs.pim.levels import Level, check_saves_memory, find_taps, level_shapes, prune
 from Off_the_shelfs.pim.losses import pim_losses
+from Off_the_shelfs.pim.maps import PIM_METHODS, energy_maps, kept_maps, score_maps
 from Off_the_shelfs.pim.measures import pim_measures
 from Off_the_shelfs.pim.pyramid import Pyramid
 from Off_the_shelfs.pim.selector import rank_positions, resolve_counts, take
@@ -156,6 +159,19 @@ class PimBackbone(Backbone):
     def own_measures(self, finding: PimFinding, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
         """Return what levels and ensembles say of B pairs; see ``pim_measures``."""
         return pim_measures(finding.levels, logits, label)
+
+    map_methods = PIM_METHODS
+
+    def own_maps(self, method: str, pictures: Tensor, target: Tensor) -> list[NamedMap]:
+        """Return a map of each level: its activation energy, its scores of the class, or what it keeps."""
+        if method == "energy":
+            return energy_maps(self.maps(pictures))
+        found = self.find(pictures)
+        return score_maps(found.levels, target) if method == "score" else kept_maps(found.levels)
+
+    def spatial_layer(self, least_cells: int = 1) -> SpatialLayer:
+        """Find the last map of the timm model that the combiner's features depend on."""
+        return find_spatial_layer(self.model, self.image_size, self.image_size, least_cells=least_cells, within=self)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; a frozen timm model stays in eval mode, the plug-in module does not."""
