@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from datasets.index import PairIndex
 from experiments.analysis.write import write_analysis
 from experiments.evaluation.comparisons import Contender
+from experiments.evaluation.measured import measures_note, measures_of_run
 from experiments.evaluation.plan import Plan
 from experiments.evaluation.statistics import ConditionScores, changes, score_conditions
+from experiments.measures import TABLE_FILE, Measures, measures_csv, measures_with_intervals
 from experiments.outcome import seeded_predictions_csv
 from experiments.robustness.run import SuiteOutcome, run_suite
 from experiments.robustness.suite import IDENTITY, Condition
@@ -37,7 +39,15 @@ class RunResult:
     contender: Contender
 
 
-def compute_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Accelerator) -> SuiteOutcome:
+@dataclass(frozen=True)
+class RunOutcome:
+    """What was computed of a run: its logits under every condition, and its measures of the unchanged pairs."""
+
+    suite: SuiteOutcome
+    measures: Measures
+
+
+def compute_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Accelerator) -> RunOutcome:
     """Compute a run's logits under every condition that applies to it; every process takes part.
 
     Args:
@@ -46,19 +56,21 @@ def compute_run(plan: Plan, record: RunRecord, index: PairIndex, accelerator: Ac
         index: the pairs as the run sees them.
         accelerator: where the model computes.
     """
-    return run_suite(
+    model = record.load_model(accelerator.device)
+    suite = run_suite(
         record,
-        record.load_model(accelerator.device),
+        model,
         index,
         plan.suite,
         accelerator,
         batch_size=plan.options.batch_size,
         workers=plan.options.data.workers,
     )
+    return RunOutcome(suite, measures_of_run(plan, record, model, index, accelerator))
 
 
 def write_run(
-    plan: Plan, record: RunRecord, index: PairIndex, specs: Mapping[str, ViewSpec], outcome: SuiteOutcome, folder: Path
+    plan: Plan, record: RunRecord, index: PairIndex, specs: Mapping[str, ViewSpec], computed: RunOutcome, folder: Path
 ) -> RunResult:
     """Score a run under every condition, and write predictions and the analysis of unchanged pairs.
 
@@ -67,9 +79,11 @@ def write_run(
         record: the run.
         index: the pairs as the run sees them.
         specs: what the run's model asks of each view.
-        outcome: what ``compute_run`` gave.
-        folder: ``<folder>/<condition>/predictions.csv`` and ``<folder>/analysis/`` are written.
+        computed: what ``compute_run`` gave.
+        folder: ``<folder>/<condition>/predictions.csv`` and ``<folder>/analysis/`` are written, and ``measures.csv``
+            where the model has measures.
     """
+    outcome, measures = computed.suite, computed.measures
     sides = {view: spec.size for view, spec in specs.items()}
     scored = score_conditions(
         index.label, outcome.logits, index.group, index.classes.ambiguous_indices, resamples=plan.resamples
@@ -98,9 +112,17 @@ def write_run(
         "passes": {"distinct": outcome.distinct_passes, "naive": outcome.naive_passes},
         "conditions": _conditions(plan.suite.seeds, outcome, scored),
         "not_applicable": outcome.not_applicable,
-        "notes": [*outcome.notes, *_other_score_than_recorded(plan, record, index, scored[IDENTITY])],
+        "notes": [
+            *outcome.notes,
+            *_other_score_than_recorded(plan, record, index, scored[IDENTITY]),
+            *measures_note(record, index, measures),
+        ],
         "analysis": analysis,
     }
+    if measures:
+        measured = measures_with_intervals(measures, index.group, resamples=plan.resamples)
+        entry["measures"] = measured
+        write_text(folder / TABLE_FILE, measures_csv(measured))
     correct = predicted_classes(unchanged) == index.label
     contender = Contender(record.name, record.series, record.config.train.seed, scored[IDENTITY], correct)
     return RunResult(entry, contender)

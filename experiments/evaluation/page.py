@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from experiments.evaluation import notes, tables
+from experiments.evaluation.measured import measures_sections
 from experiments.evaluation.plots import save_changes, save_severity
 from experiments.evaluation.tables import Document
 from experiments.report import HEADINGS, Section, text_table, write_markdown, write_page
@@ -45,6 +46,7 @@ def table_sections(document: Document) -> list[Section]:
     """Return the tables with their notes: unchanged pairs, comparisons, conditions, series, runs."""
     runs, several = document["runs"], tables.series_of_several(document)
     sections = [Section("Unchanged pairs", *tables.models_table(document), notes.reading_notes(document))]
+    sections += measures_sections(document)
     if document["series_comparisons"]:
         rows, columns = tables.series_comparison_table(document)
         sections.append(Section("Series compared", rows, columns, notes.series_comparison_notes(document)))
@@ -72,6 +74,7 @@ def table_sections(document: Document) -> list[Section]:
 def console_text(document: Document) -> str:
     """Return what fits a terminal: the models, what was compared, and the conditions of few runs or series."""
     parts = [text_table(*tables.models_table(document)), *notes.series_comparison_notes(document)]
+    parts += [f"{one.heading}\n{text_table(one.rows, one.columns)}" for one in measures_sections(document)]
     if not document["series_comparisons"]:
         parts += notes.comparison_notes(document)
     if len(document["conditions"]) > 1:
