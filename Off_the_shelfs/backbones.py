@@ -178,7 +178,7 @@ def _load_local(backbone: Backbone, config: BackboneConfig, role: ViewName, clas
     weights = read_weights(cast(str, config.weights), role)
     notes = load_weights(
         backbone.model,
-        _filtered(weights, backbone, classifier),
+        converted(weights, backbone, classifier),
         classifier_keys=frozenset(classifier),
         allow_mismatch=config.allow_mismatch,
         title=f"weights '{weights.source}' for {config.name}{weights.hint(config.name)}",
@@ -276,8 +276,8 @@ def _feature_count(model: nn.Module, features: Literal["pooled", "logits"]) -> i
     return classes
 
 
-def _filtered(weights: Weights, backbone: Backbone, classifier: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Apply the model family's own conversion: renamed keys, resized position embeddings, other layouts."""
+def converted(weights: Weights, backbone: Backbone, classifier: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights after the model family's own conversion: renamed keys, resized position embeddings, layouts."""
     own, tensors = backbone.model.state_dict(), weights.tensors
     if own.keys() <= tensors.keys():
         if all(tensors[key].shape == own[key].shape for key in own):

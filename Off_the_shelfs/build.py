@@ -1,9 +1,12 @@
 """From a configuration to a one-view model or to a module of a larger one."""
 
+from typing import cast
+
 from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import OffTheShelf, check_dropout
-from Off_the_shelfs.pim.module import build_pim
+from Off_the_shelfs.pim.checkpoint import fill_head
+from Off_the_shelfs.pim.module import PimBackbone, build_pim
 from Off_the_shelfs.salience.model import build_salience
 from utils.batch import ViewName
 
@@ -39,4 +42,5 @@ def build_off_the_shelf(
     model = OffTheShelf(backbone, data.view, backbone.view_spec(size, data.normalise), n_classes, config.dropout)
     if config.backbone.features == "pim":
         model.head_weight = config.backbone.pim.loss.combiner
+        fill_head(cast(PimBackbone, backbone), model.head)
     return model

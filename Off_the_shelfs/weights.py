@@ -33,13 +33,15 @@ _PREFIXES = ("_orig_mod.", "module.")
 class Weights:
     """Tensors of one backbone by key, on the CPU, and where they came from.
 
-    ``trained_as`` is the timm name of the model in the folder that they were taken from, if they were.
+    ``trained_as`` is the timm name of the model in the folder that they were taken from, if they were; ``plug_in``
+    holds what a run's plug-in module has beside it.
     """
 
     tensors: dict[str, Tensor]
     source: str
     notes: list[str] = field(default_factory=list)
     trained_as: str | None = None
+    plug_in: dict[str, Tensor] = field(default_factory=dict)
 
     def hint(self, name: str) -> str:
         """Return a remark for messages where the run's module is another model than ``name``."""
@@ -179,7 +181,9 @@ def _read_run(directory: Path, role: ViewName) -> Weights:
             f"weights '{directory}' hold no module for {role}; its modules are {', '.join(offered) or 'none'}"
         )
     trained_as = model.get(module, {}).get("name")
-    return Weights(taken, str(directory), notes, trained_as)
+    beside = f"{module}.plug_in."
+    plug_in = {key.removeprefix(beside): tensor for key, tensor in tensors.items() if key.startswith(beside)}
+    return Weights(taken, str(directory), notes, trained_as, plug_in)
 
 
 def _run_settings(record: Path) -> dict[str, Any]:

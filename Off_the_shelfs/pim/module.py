@@ -11,6 +11,7 @@ from Off_the_shelfs.backbones import Backbone, Finding, Normalise, build_backbon
 from Off_the_shelfs.config import BackboneConfig
 from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
 from Off_the_shelfs.own_maps import NamedMap
+from Off_the_shelfs.pim.checkpoint import read_pim_weights
 from Off_the_shelfs.pim.classifiers import PositionClassifier
 from Off_the_shelfs.pim.combiner import Combiner
 from Off_the_shelfs.pim.config import PimConfig
@@ -112,6 +113,7 @@ class PimBackbone(Backbone):
         levels: shapes of the maps for pictures of ``image_size``.
         plug_in: everything beside the timm model.
         pim: configuration of the plug-in module.
+        head_weights: of the combiner's classifier, until ``fill_head`` gives them to a model's head; mostly empty.
     """
 
     has_own_losses = True
@@ -126,6 +128,7 @@ class PimBackbone(Backbone):
         self.pim = config.pim
         self.plug_in = PlugIn(self.levels, config.pim, n_classes)
         self.num_features = config.pim.width
+        self.head_weights: dict[str, Tensor] = {}
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,9 +209,18 @@ def build_pim(
             f"compile: true compiles a backbone as a whole, but features: pim takes maps from inside '{config.name}'; "
             f"set compile: false"
         )
+    weights = read_pim_weights(config, role) if initialise and config.weights is not None else None
     trunk = build_backbone(
-        replace(config, features="pooled", pim=PimConfig()), role=role, image_size=image_size, initialise=initialise
+        replace(config, features="pooled", pim=PimConfig()),
+        role=role,
+        image_size=image_size,
+        initialise=initialise and weights is None,
     )
+    if weights is not None and not weights.pruned:
+        weights.load_trunk(trunk, config)
     if config.grad_checkpointing:
         check_saves_memory(trunk.model, config.name)
-    return PimBackbone(trunk, config, n_classes)
+    backbone = PimBackbone(trunk, config, n_classes)
+    if weights is not None:
+        weights.load_plug_in(backbone, config)
+    return backbone
