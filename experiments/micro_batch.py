@@ -88,8 +88,8 @@ def fewest_pairs(model: Model, sampler: StepSampler) -> int:
 
 def trains_batchnorm(model: Model) -> bool:
     """Return whether a BatchNorm takes its statistics from batches; in frozen modules they stand still."""
-    modules = [part for backbone in model.backbones.values() if not backbone.frozen for part in backbone.modules()]
-    return any(isinstance(part, _BatchNorm) for part in modules)
+    trained = [part for each in model.backbones.values() for part in (each.own_parts if each.frozen else [each])]
+    return any(isinstance(layer, _BatchNorm) for part in trained for layer in part.modules())
 
 
 def largest_share(sampler: StepSampler) -> int:

@@ -14,9 +14,11 @@ def resolve_counts(config: PimConfig, levels: Sequence[Level]) -> list[int]:
     """Return how many positions each level keeps; a fraction of its positions is rounded to the nearest number.
 
     Raises:
-        ConfigError: a list of another length, more than a level has, or too few for a single joint.
+        ConfigError: a list of another length, more than a level has, too few for a single joint, or a level whose
+            classifier no term of the loss would train.
     """
-    counts = config.counts if isinstance(config.counts, list) else [config.counts] * len(levels)
+    counts = config.counts if isinstance(config.counts, list) else [config.counts]
+    counts = counts * len(levels) if len(counts) == 1 else counts
     sizes = [level.positions for level in levels]
     if len(counts) != len(levels):
         raise ConfigError(f"pim.counts has {len(counts)} numbers for {len(levels)} levels; give one for each, or one")
@@ -29,6 +31,7 @@ def resolve_counts(config: PimConfig, levels: Sequence[Level]) -> list[int]:
                 f"pim.counts asks for {count} positions of level {number}, which has {level.positions} "
                 f"({level.height}×{level.width}); lower it, use a fraction such as 0.2222, or larger pictures"
             )
+        _check_trained(config, number, count, level)
     if sum(kept) < config.positions_per_joint:
         raise ConfigError(
             f"pim.counts keeps {' + '.join(map(str, kept))} = {sum(kept)} of the {' + '.join(map(str, sizes))} "
@@ -36,6 +39,16 @@ def resolve_counts(config: PimConfig, levels: Sequence[Level]) -> list[int]:
             f"pim.positions_per_joint, or use larger pictures"
         )
     return kept
+
+
+def _check_trained(config: PimConfig, number: int, count: int, level: Level) -> None:
+    """The choice passes no gradient, so a classifier needs a loss of its own to learn, and processes one to agree."""
+    loss = config.loss
+    if not (loss.blocks or (loss.selected and count) or (loss.dropped and count < level.positions)):
+        raise ConfigError(
+            f"pim.counts keeps {count} of the {level.positions} positions of level {number}, so with pim.loss.blocks 0 "
+            f"nothing trains its classifier; set pim.loss.blocks above 0, such as 0.5, or change the count"
+        )
 
 
 @torch.no_grad()
