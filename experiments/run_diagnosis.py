@@ -105,7 +105,8 @@ def _config(path: Path, metrics: dict[str, Any], findings: list[Finding]) -> Con
 
 def _finished(path: Path, metrics: dict[str, Any]) -> Iterator[Finding]:
     fix = "restore the file, or train again"
-    for name in _FINISHED_FILES:
+    files = (metrics.get("computed_from") or {}).get("files") or {}
+    for name in dict.fromkeys([*_FINISHED_FILES, *files]):
         if not (path / name).is_file():
             yield finding("missing-file", path / name, "is missing from a finished run", fix)
     if (path / WEIGHTS_FILE).is_file():
@@ -113,7 +114,6 @@ def _finished(path: Path, metrics: dict[str, Any]) -> Iterator[Finding]:
             check_weights(path / WEIGHTS_FILE)
         except UserError as error:
             yield _damaged(path / WEIGHTS_FILE, error)
-    files = (metrics.get("computed_from") or {}).get("files") or {}
     for name, written in files.items():
         file = path / name
         if file.is_file() and (file.stat().st_size != written.get("bytes") or sha256(file) != written.get("sha256")):

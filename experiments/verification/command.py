@@ -20,7 +20,7 @@ from utils.processes import refuse_several
 from utils.run_directory import METRICS_FILE, RunDirectory
 
 _METRICS = {"model": str, "classes": list, "selected_epoch": int, "test": dict}
-_LATER_METRICS = {"val": dict, "train": dict, "data": dict, "computed_from": dict, "fingerprint": dict}
+_LATER_METRICS = dict.fromkeys(("val", "train", "data", "computed_from", "fingerprint", "measures"), dict)
 
 
 @dataclass(frozen=True, kw_only=True)

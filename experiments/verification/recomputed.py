@@ -15,10 +15,12 @@ from experiments.kinds import Config, Model
 from experiments.loading import loader_for
 from experiments.runs import RunRecord, load_index
 from experiments.verification.checks import Check
+from experiments.verification.measured import compare_measures
 from experiments.verification.reading import Recorded
 from utils.devices import available_devices, make_accelerator, resolve_precision, resolve_tf32
 from utils.engine import compute_logits
 from utils.errors import ConfigError, DataError
+from utils.measures import compute_measures
 from utils.metrics import predicted_classes
 from utils.provenance import DIGITS, describe_machine
 from utils.sections import Device, TrainConfig
@@ -71,9 +73,14 @@ def check_recomputed(run: Recorded, record: RunRecord, root: Path | None) -> lis
             n_pairs=len(index),
             n_classes=len(index.classes),
         )
+        measures = {}
+        if model.has_measures:
+            loader = loader_for(index, model.view_specs, config, accelerator)
+            measures = compute_measures(model, loader, model.prepare, accelerator, n_pairs=len(index))
     finally:
         torch.set_num_threads(before)
-    return [data, _compare(run.arrays["test"], logits, index.label, rounding, exact=exact, told=told)]
+    found = _compare(run.arrays["test"], logits, index.label, rounding, exact=exact, told=told)
+    return [data, found, *compare_measures(run, measures, exact=exact)]
 
 
 def _check_data(run: Recorded, index: PairIndex) -> Check:

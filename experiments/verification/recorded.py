@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
+from experiments.measures import PAIRS_FILE
 from experiments.outcome import PER_CLASS_FILE, PREDICTIONS_FILE, TOP, prediction_cells
 from experiments.statistics import scores_with_intervals
 from experiments.verification.checks import Check, file_differences, key_differences, score_differences, shortened
 from experiments.verification.logged import check_log
+from experiments.verification.measured import check_measures
 from experiments.verification.reading import Recorded, read_table
 from utils.checkpoints import WEIGHTS_FILE
 from utils.errors import RunError
@@ -31,6 +33,7 @@ def check_recorded(run: Recorded) -> list[Check]:
         _check_logits(run),
         _check_lines(run),
         _check_per_class(run),
+        *check_measures(run),
         check_log(run),
     ]
 
@@ -41,7 +44,8 @@ def _check_files(run: Recorded) -> Check:
         return Check("files", "metrics.json names no files, as an earlier version wrote it", done=False)
     check = Check("files", f"{', '.join(named)} have the hashes that metrics.json names")
     check.differences += file_differences(run.path, named, "metrics.json was")
-    check.differences += [f"metrics.json names no hash of {name}" for name in _HASHED if name not in named]
+    hashed = [*_HASHED, PAIRS_FILE] if "measures" in run.metrics else _HASHED
+    check.differences += [f"metrics.json names no hash of {name}" for name in hashed if name not in named]
     return check
 
 

@@ -4,6 +4,10 @@ from torch import Tensor
 
 from Off_the_shelfs.model import ViewClassifier
 
+OPTIONS = ["--data.image_size", "32", "--data.workers", "0", "--train.device", "cpu", "--train.batch_size", "16"]
+OPTIONS += ["--model.backbone.name", "test_vit", "--model.backbone.pretrained", "false", "--train.epochs", "1"]
+OPTIONS += ["--eval.resamples", "100"]
+
 
 def measures(model: ViewClassifier, views: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
     """Return whether the logits are right, whether the least of them would be, and the brightness of the picture."""

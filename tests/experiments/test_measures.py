@@ -18,43 +18,28 @@ from experiments.measures import (
     save_measures,
 )
 from experiments.statistics import grouped_intervals
-from Off_the_shelfs.model import OffTheShelf
-from tests.experiments.measured_model import measures
+from tests.experiments.measured_model import OPTIONS
 from utils.errors import DataError, RunError
 
-OPTIONS = ["--data.image_size", "32", "--data.workers", "0", "--train.device", "cpu", "--train.batch_size", "16"]
-OPTIONS += ["--model.backbone.name", "test_vit", "--model.backbone.pretrained", "false", "--train.epochs", "1"]
-OPTIONS += ["--eval.resamples", "100"]
 
-
-@pytest.fixture(scope="module")
-def measured(pair_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a model with measures."""
-    run = tmp_path_factory.mktemp("measured") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OffTheShelf, "measures", measures)
-        train_command(OFF_THE_SHELF, [*OPTIONS, "--data.root", str(pair_tree), "--run.dir", str(run)])
-    return run
-
-
-def test_the_interval_of_being_right_is_that_of_top1(measured: Path) -> None:
+def test_the_interval_of_being_right_is_that_of_top1(measured_run: Path) -> None:
     """The same groups are drawn for measures as for scores."""
-    metrics = json.loads((measured / "metrics.json").read_text())
+    metrics = json.loads((measured_run / "metrics.json").read_text())
     most = metrics["measures"]["most/top1"]
     assert most["value"] == metrics["test"]["top1"]
     assert [most["low"], most["high"]] == metrics["test"]["top1_ci"]
     assert most["n"] == metrics["test"]["n_pairs"] == 20
 
 
-def test_files_of_a_run_say_the_same(measured: Path) -> None:
-    metrics = json.loads((measured / "metrics.json").read_text())
-    pairs = read_measures(measured / "measures.npz")
+def test_files_of_a_run_say_the_same(measured_run: Path) -> None:
+    metrics = json.loads((measured_run / "metrics.json").read_text())
+    pairs = read_measures(measured_run / "measures.npz")
     assert list(pairs) == list(metrics["measures"]) == ["most/top1", "least/top1", "picture/light"]
-    with np.load(measured / "logits.npz") as stored:
+    with np.load(measured_run / "logits.npz") as stored:
         hits = {"most/top1": stored["test"].argmax(axis=1), "least/top1": stored["test"].argmin(axis=1)}
         for name, answer in hits.items():
             np.testing.assert_array_equal(pairs[name], answer == stored["test_label"])
-    with (measured / "measures.csv").open() as file:
+    with (measured_run / "measures.csv").open() as file:
         lines = list(csv.DictReader(file))
     for line, (name, cells) in zip(lines, metrics["measures"].items(), strict=True):
         assert line["measure"] == name
@@ -73,14 +58,14 @@ def test_a_model_without_measures_leaves_no_trace_of_them(tiny_runs: Path) -> No
 
 
 def test_a_finished_run_prints_the_same_again(
-    measured: Path, pair_tree: Path, capsys: pytest.CaptureFixture[str]
+    measured_run: Path, pair_tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Even where the program has no such measures any more."""
-    again = [*OPTIONS, "--data.root", str(pair_tree), "--run.dir", str(measured), "--run.resume", "auto"]
+    again = [*OPTIONS, "--data.root", str(pair_tree), "--run.dir", str(measured_run), "--run.resume", "auto"]
     train_command(OFF_THE_SHELF, again)
     said = capsys.readouterr().out
     assert "measured" in said
-    most = json.loads((measured / "metrics.json").read_text())["measures"]["most/top1"]
+    most = json.loads((measured_run / "metrics.json").read_text())["measures"]["most/top1"]
     assert f"most      {most['value']:.3f} [{most['low']:.3f}, {most['high']:.3f}]" in said
 
 
