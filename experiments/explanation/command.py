@@ -8,7 +8,7 @@ import torch
 from datasets.index import PairIndex
 from experiments.explanation.gallery import PAGE_FILE, Settings, write_gallery
 from experiments.explanation.options import ExplainOptions, output_folder
-from experiments.explanation.page import means_table
+from experiments.explanation.page import table_of
 from experiments.explanation.selection import select
 from experiments.runs import RunRecord, load_index, read_runs
 from utils.config import parse_config
@@ -42,7 +42,7 @@ def explain_command(argv: list[str]) -> dict[str, Any]:
     )
     with whole_folder(folder) as unfinished:
         summary = write_gallery(records, index, sections, unfinished, settings, device, notes)
-    print(means_table(summary["runs"]))
+    print(table_of(summary))
     for line in [*summary["alarms"], *summary["notes"]]:
         print(line)
     print(f"{summary['n_pairs']:,} pairs: {folder / PAGE_FILE}")

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from datasets.index import PairIndex
 from datasets.pairs import VIEWS
-from experiments.explanation.maps import WITHOUT_EVIDENCE, check_method
+from experiments.explanation.maps import WITHOUT_EVIDENCE
+from experiments.explanation.methods import check_any_method, definitions, key_of
+from experiments.explanation.opened import ANSWER, KEY, Answer, OpenRun
 from experiments.explanation.page import save_class_shares, write_page
 from experiments.explanation.pictures import Frame, load_frames
-from experiments.explanation.runs import Answer, OpenRun, open_runs, table_header
+from experiments.explanation.runs import open_runs
 from experiments.explanation.sheets import PairPicture, SheetWriter
-from experiments.explanation.summary import DEFINITIONS, sentences, summarise_run
 from experiments.runs import RunRecord
+from Off_the_shelfs.own_maps import OWN_METHODS
 from utils.errors import DataError
 from utils.files import write_atomic, write_text
 
@@ -44,7 +46,7 @@ class Settings:
     """How pairs are explained.
 
     Attributes:
-        method: key of ``METHODS``.
+        method: key of ``METHODS`` or of ``OWN_METHODS``.
         target: the class that maps speak of: the predicted one, or the truth.
         least_cells: smallest wanted number of cells on a map's shorter side; 1 takes the last map before pooling.
         per_sheet: pairs on one picture.
@@ -78,7 +80,7 @@ def explain_runs(
         index: pairs whose classes are those of all runs.
         rows: of the index.
         folder: to fill; made where it is missing.
-        method: key of ``METHODS``.
+        method: key of ``METHODS`` or of ``OWN_METHODS``.
         device: where the models run.
         target: ``predicted`` or ``truth``.
         batch_size: pairs per forward pass.
@@ -104,10 +106,10 @@ def write_gallery(
     """Write the gallery of some sections; memory does not grow with the number of pairs, but for a few numbers each.
 
     Raises:
-        ConfigError: an unknown method, or a module without a spatial layer.
+        ConfigError: an unknown method, one that a model has not, or a module without a spatial layer.
         DataError: no pair.
     """
-    check_method(settings.method)
+    check_any_method(settings.method)
     sections = [section for section in sections if len(section.rows)]
     if not sections:
         raise DataError("there is no pair to explain; choose others")
@@ -123,7 +125,8 @@ def write_gallery(
 
         write_atomic(folder / TABLE_FILE, write)
     summary = gallery.summary(notes)
-    save_class_shares(summary["runs"], folder / CLASSES_FILE)
+    if settings.method not in OWN_METHODS:
+        save_class_shares(summary["runs"], folder / CLASSES_FILE)
     write_text(folder / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     write_page(folder / PAGE_FILE, summary, gallery.sheets.written, CLASSES_FILE)
     return summary
@@ -137,15 +140,16 @@ class _Gallery:
     ) -> None:
         self.index, self.sections, self.settings, self.runs = index, sections, settings, runs
         self.rows = np.concatenate([section.rows for section in sections])
-        self.views = [view for view in VIEWS if any(view in run.views for run in runs)]
+        self._columns = _in_order([run.table for run in runs])
         aim = "predicted" if settings.target == "predicted" else "true"
         self._heading = f"{settings.method} for the {aim} class"
-        self.sheets = SheetWriter(folder / SHEETS, settings.per_sheet, self.views)
+        panels = _in_order([run.panels for run in runs])
+        self.sheets = SheetWriter(folder / SHEETS, settings.per_sheet, panels, key_of(settings.method))
 
     def fill(self, table: TextIO, device: torch.device) -> None:
         """Explain every pair, in order: table rows at once, a sheet whenever enough pairs are there."""
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(table_header(self.views))
+        writer.writerow([*KEY, *ANSWER, *self._columns])
         batches = list(self._batches())
         frames = {frame: run.record for run in self.runs for frame in run.frames.values()}
         self._gather_cuts(frames, device)
@@ -187,15 +191,15 @@ class _Gallery:
             group = self.index.group_names[self.index.group[row]]
             for run, answer in zip(self.runs, answers, strict=True):
                 key = [section.title, f"{SHEETS}/{sheet}", *self.index.key(row), group]
-                table.writerow([run.record.name, *key, *answer.cells(place, self.views)])
+                table.writerow([run.record.name, *key, *answer.cells(place, self._columns)])
 
     def summary(self, notes: Sequence[str]) -> dict[str, Any]:
         """Return the content of ``summary.json``."""
         label, groups = self.index.label[self.rows], self.index.group[self.rows]
         result: dict[str, Any] = {
             **dataclasses.asdict(self.settings),
-            "maps_have_a_unit": self.settings.method not in WITHOUT_EVIDENCE,
-            "definitions": DEFINITIONS,
+            "maps_have_a_unit": self.settings.method not in (*WITHOUT_EVIDENCE, *OWN_METHODS),
+            "definitions": definitions(self.settings.method, self._columns),
             "data_root": str(self.index.root),
             "split": self.index.split,
             "n_pairs": len(self.rows),
@@ -211,10 +215,13 @@ class _Gallery:
                 f"layer than the last; shares of evidence do not come from maps and are the same with --least_cells 1"
             )
         for run in self.runs:
-            measured = summarise_run(run.columns(), run.views, label, groups, self.index.classes.names)
-            layers = run.layers()
-            result["runs"][run.record.name] = {"path": str(run.record.path), "layers": layers, **measured}
-            alarms, remarks = sentences(run.record.name, measured, layers)
-            result["alarms"] += alarms
-            result["notes"] += remarks
+            outcome = run.outcome(label, groups, self.index.classes.names)
+            result["runs"][run.record.name] = {"path": str(run.record.path), **outcome.measured}
+            result["alarms"] += outcome.alarms
+            result["notes"] += outcome.remarks
         return result
+
+
+def _in_order(named: Sequence[Mapping[str, Sequence[str]]]) -> list[str]:
+    """Return the names that runs have for each view, each once, view by view."""
+    return list(dict.fromkeys(name for view in VIEWS for names in named for name in names.get(view, ())))

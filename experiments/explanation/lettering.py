@@ -26,6 +26,17 @@ class Sheet:
         """Lay a picture H×W×3 on the canvas."""
         self.image.paste(Image.fromarray(picture), (left, top))
 
+    def frame(self, box: tuple[int, int, int, int], color: str, width: int) -> None:
+        """Draw a frame, ``width`` pixels inwards from left, top, right, bottom (the last two excluded)."""
+        left, top, right, bottom = box
+        self._draw.rectangle((left, top, right - 1, bottom - 1), outline=color, width=width)
+
+    def label(self, across: int, down: int, text: str, *, size: int, color: str) -> None:
+        """Write a line on a dark ground, its middle at a place."""
+        left, top, right, bottom = self._draw.textbbox((across, down), text, font=_font(text, size, False), anchor="mm")
+        self._draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill="#222222")
+        self.text(across, down, text, size=size, color=color, anchor="mm")
+
     def text(
         self,
         left: int,

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.explanation.gallery import CLASSES_FILE, PAGE_FILE, SHEETS, SUMMARY_FILE, TABLE_FILE
-from experiments.explanation.maps import check_method
+from experiments.explanation.methods import check_any_method
 from experiments.output_folder import check_output
+from Off_the_shelfs.own_maps import OWN_METHODS
 from utils.errors import ConfigError, require, require_pixels
 from utils.sections import Device
 
@@ -38,7 +39,8 @@ class ExplainOptions:
     Attributes:
         run: folders of finished runs; each pair gets a row of maps for each.
         data: which pairs there are.
-        method: gradcam, gradcam++, hirescam, layercam, xgradcam, gradcamelementwise, eigencam or eigengradcam.
+        method: gradcam, gradcam++, hirescam, layercam, xgradcam, gradcamelementwise, eigencam or eigengradcam; for a
+            plug-in module also its own maps of each level: energy, score or kept.
         target: the class that maps speak of: the ``predicted`` one, or the ``truth``.
         select: which pairs are shown: the ``first``, a ``random`` sample, ``all``, a sample of those that the first
             run gets ``wrong``, those that it gets wrong with the highest probability (``confidently_wrong``), or
@@ -71,7 +73,8 @@ class ExplainOptions:
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        check_method(self.method)
+        check_any_method(self.method)
+        self._check_own_method()
         require(self.count >= 1, "count", self.count, "at least 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         require(1 <= self.least_cells <= 64, "least_cells", self.least_cells, "1 to 64 cells")
@@ -79,6 +82,20 @@ class ExplainOptions:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         if self.keys and self.classes:
             raise ConfigError("--keys names the pairs already; leave out --classes")
+
+    def _check_own_method(self) -> None:
+        """Maps of a model's own have a fixed grid, and most know of no class."""
+        if self.method not in OWN_METHODS:
+            return
+        if self.least_cells != 1:
+            raise ConfigError(
+                f"--least_cells {self.least_cells}: maps of --method {self.method} have the cells of the model's "
+                f"levels; leave it out"
+            )
+        if self.target == "truth" and self.method != "score":
+            raise ConfigError(
+                f"--target truth: maps of --method {self.method} know of no class; leave it out, or use --method score"
+            )
 
 
 def output_folder(options: ExplainOptions, overwrite: bool) -> Path:

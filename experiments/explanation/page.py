@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.explanation.own_summary import own_legend, own_means_table
 from experiments.explanation.sheets import PLACES_ONLY
 from experiments.explanation.summary import LARGEST_DEPARTURE, percent
 from experiments.figures import BLUE, ORANGE, PURPLE, VERMILION, draw, elide
 from experiments.report import format_score, html_page, text_table
+from Off_the_shelfs.own_maps import OWN_METHODS
 from utils.files import write_text
 
 _MARKS = ((VERMILION, "o"), (BLUE, "s"), (ORANGE, "^"), (PURPLE, "D"))
@@ -63,10 +65,11 @@ def write_page(path: Path, summary: Mapping[str, Any], sheets: Sequence[tuple[st
         sheets: heading and file name of each sheet.
         classes_file: name of the figure of evidence per class; left out where it does not exist.
     """
+    legend = own_legend(summary) if summary["method"] in OWN_METHODS else _legend(summary)
     title = f"Explanations of {summary['n_pairs']:,} pairs by {summary['method']}"
-    parts = [f"<pre>{html.escape(means_table(summary['runs']))}</pre>"]
+    parts = [f"<pre>{html.escape(table_of(summary))}</pre>"]
     parts += [f"<p><strong>{html.escape(line)}</strong></p>" for line in summary["alarms"]]
-    parts += [f"<p>{html.escape(line)}</p>" for line in [*_legend(summary), *summary["notes"]]]
+    parts += [f"<p>{html.escape(line)}</p>" for line in [*legend, *summary["notes"]]]
     if (path.parent / classes_file).is_file():
         parts.append(f'<figure><img src="{classes_file}" alt="evidence per class" loading="lazy"></figure>')
     last = ""
@@ -77,6 +80,12 @@ def write_page(path: Path, summary: Mapping[str, Any], sheets: Sequence[tuple[st
         source = html.escape(f"sheets/{name}", quote=True)
         parts.append(f'<figure><a href="{source}"><img src="{source}" alt="{source}" loading="lazy"></a></figure>')
     write_text(path, html_page(title, parts))
+
+
+def table_of(summary: Mapping[str, Any]) -> str:
+    """Return a plain-text table of the means of ``summary.json``."""
+    table = own_means_table if summary["method"] in OWN_METHODS else means_table
+    return table(summary["runs"])
 
 
 def means_table(runs: Mapping[str, Any]) -> str:

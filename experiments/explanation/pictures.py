@@ -30,7 +30,7 @@ def frames_of(record: RunRecord, specs: Mapping[str, ViewSpec]) -> dict[str, Fra
 def load_frames(
     index: PairIndex, frames: Mapping[Frame, RunRecord], batches: Sequence[NDArray[np.int64]], device_type: str
 ) -> Iterator[dict[Frame, Batch]]:
-    """Yield the batches of rows, each in every frame with roi, extra_roi and photo.
+    """Yield the batches of rows, each in every frame with roi, extra_roi and photo; without masks the photo alone.
 
     The photo tells which pixels the cut made black, whatever views a run sees.
 
@@ -41,13 +41,14 @@ def load_frames(
         device_type: ``cuda`` puts batches into page-locked memory.
     """
     items = [[(0, row) for row in rows.tolist()] for rows in batches]
-    layouts = [BatchLayout(dict.fromkeys(VIEWS, frame.size)) for frame in frames]
+    views = VIEWS if index.masked else ("photo",)
+    layouts = [BatchLayout(dict.fromkeys(views, frame.size)) for frame in frames]
     batch_bytes = sum(layout.nbytes(max(map(len, items), default=0)) for layout in layouts)
     workers = resolve_workers("auto", sum(map(len, items)), len(frames), batch_bytes=batch_bytes)
     loaders = []
     for frame, record in frames.items():
         spec = ViewSpec(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation)
-        dataset = PairDataset(index, dict.fromkeys(VIEWS, spec), record.config.data, training=False, seed=0)
+        dataset = PairDataset(index, dict.fromkeys(views, spec), record.config.data, training=False, seed=0)
         loaders.append(make_loader(dataset, items, workers=workers, device_type=device_type))
     for loaded in zip(*loaders, strict=True):
         yield dict(zip(frames, loaded, strict=True))

@@ -83,11 +83,11 @@ def summarise_run(
         run of one view. In ``heat_on_blacked_out``, ``difference`` is heat less area, ``control`` the same under
         the cuts of other pairs, and ``above_control`` the difference of these two.
     """
-    result: dict[str, Any] = {"pairs": len(label), **_entry("top1", columns["correct"], groups)}
+    result: dict[str, Any] = {"pairs": len(label), **mean_entry("top1", columns["correct"], groups)}
     first = columns[f"evidence_share_{views[0]}"]
     result["pairs_without_evidence"] = int(np.isnan(first).sum()) if len(views) > 1 else None
     for name in ("evidence_share", "contribution"):
-        result[name] = {view: _entry("mean", columns[f"{name}_{view}"], groups) for view in views}
+        result[name] = {view: mean_entry("mean", columns[f"{name}_{view}"], groups) for view in views}
     result["map_departure"] = {
         view: _number(departure(columns[f"map_sum_{view}"], columns[f"contribution_{view}"])) for view in views
     }
@@ -97,7 +97,7 @@ def summarise_run(
         counts = result["heat_on_blacked_out"][view]
         own = columns[f"blacked_heat_{view}"] - columns[f"blacked_area_{view}"]
         control = columns[f"control_heat_{view}"] - columns[f"control_area_{view}"]
-        counts |= _entry("control", control, groups) | _entry("above_control", own - control, groups)
+        counts |= mean_entry("control", control, groups) | mean_entry("above_control", own - control, groups)
     result["by_class"] = by_class(columns, label, groups, names) if len(views) > 1 else []
     return result
 
@@ -122,8 +122,8 @@ def by_class(columns: Mapping[str, Floats], label: Codes, groups: Codes, names: 
     for k in np.unique(label):
         own = label == k
         row = {"class": names[k], "pairs": int((own & ~np.isnan(share)).sum())}
-        row |= _entry("extra_roi_share", share[own], groups[own])
-        rows.append(row | _entry("outline_excess", excess[own], groups[own]))
+        row |= mean_entry("extra_roi_share", share[own], groups[own])
+        rows.append(row | mean_entry("outline_excess", excess[own], groups[own]))
     return sorted(rows, key=lambda row: -1.0 if row["extra_roi_share"] is None else -float(row["extra_roi_share"]))
 
 
@@ -189,11 +189,11 @@ def _outline(counts: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[str, 
         )
     control = ""
     if counts["control"] is not None:
-        control = f"; under the cuts of other pairs {points(counts['control'])}{_limits(counts['control_ci'])}"
+        control = f"; under the cuts of other pairs {points(counts['control'])}{limits(counts['control_ci'])}"
     text = (
         f"in maps of extra_roi from {where}, {percent(counts['heat'])} of the heat lies on pixels that the cut made "
         f"black, which are {percent(counts['area'])} of the picture (difference {points(counts['difference'])}"
-        f"{_limits(counts['difference_ci'])} points{control})"
+        f"{limits(counts['difference_ci'])} points{control})"
     )
     if counts["difference_ci"] is None:
         return f"{text}: too few groups to tell", False
@@ -209,19 +209,25 @@ def _above_zero(interval: Sequence[float] | None) -> bool:
     return interval is not None and interval[0] > 0
 
 
-def _limits(interval: Sequence[float] | None) -> str:
+def limits(interval: Sequence[float] | None) -> str:
+    """Return an interval of fractions in percentage points, in brackets; nothing where there is none."""
     return "" if interval is None else f" [{points(interval[0])}, {points(interval[1])}]"
 
 
 def _heat(columns: Mapping[str, Floats], name: str, view: str, groups: Codes) -> dict[str, Any]:
     heat, area = columns[f"{name}_heat_{view}"], columns[f"{name}_area_{view}"]
-    return _entry("heat", heat, groups) | _entry("area", area, groups) | _entry("difference", heat - area, groups)
+    return (
+        mean_entry("heat", heat, groups)
+        | mean_entry("area", area, groups)
+        | mean_entry("difference", heat - area, groups)
+    )
 
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _entry(name: str, values: Floats, groups: Codes) -> dict[str, Any]:
+def mean_entry(name: str, values: Floats, groups: Codes) -> dict[str, Any]:
+    """Return the mean of N pairs as ``name`` and its interval as ``name_ci``; see ``grouped_mean``."""
     mean = grouped_mean(values, groups)
     return {name: mean.mean, f"{name}_ci": mean.interval}
