@@ -173,7 +173,7 @@ class PairIndex:
         return np.array([codes.setdefault(stem, len(codes)) for stem in self.stems], dtype=np.int64)
 
     def photo_name(self, row: int) -> str:
-        """Return what tells a row's photo from others of the split: its stem, with its class where there are no masks."""
+        """Return what tells a row's photo from the split's others: its stem, and its class where there are no masks."""
         return self.stems[row] if self.masked else "/".join(self.key(row)[1:])
 
     def paths(self, row: int) -> tuple[Path, ...]:

@@ -21,6 +21,7 @@ from utils.errors import DataError
 _SAMPLE = 4096  # bytes that are read of each part of a file
 _CHUNK_HEAD = struct.Struct(">I4s")  # of PNG: length, kind
 _PNG_START, _CRC = 8, 4
+_UNCOMPRESSED = ("BMP", "TIFF")  # files of one length may differ anywhere
 
 
 class PhotoFile(NamedTuple):
@@ -44,26 +45,26 @@ def read_photo_files(paths: Iterable[Path], limit: PixelLimit) -> Iterator[Photo
 def _read(path: Path, limit: PixelLimit) -> PhotoFile:
     """Return what ``decode_photo`` would find in a file, and its digest.
 
-    The digest is over length, first, middle and last bytes: another copy has the same, and a picture that was edited,
-    saved again or replaced another one, as the last bytes of a compressed picture depend on all of it.
+    The digest is over length, first, middle and last bytes, or all where pictures are not compressed: another copy has
+    the same, and a picture that was edited, saved again or replaced has another length, or other bytes in the end.
     """
     try:
         with path.open("rb", buffering=0) as file:
-            size = _upright_size(file, path, limit)
-            return PhotoFile(size, _digest(file))
+            image = _open(file, path, limit)
+            size = image.size[::-1] if _orientation(image, file) in QUARTER_TURNS else image.size
+            return PhotoFile(size, _digest(file, image.format in _UNCOMPRESSED))
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); restore it, or remove it") from None
 
 
-def _upright_size(file: BinaryIO, path: Path, limit: PixelLimit) -> tuple[int, int]:
+def _open(file: BinaryIO, path: Path, limit: PixelLimit) -> Image.Image:
     try:
         image = Image.open(file, formats=READABLE)
     except Exception as error:  # Pillow raises many types on damaged headers
         reason = f" ({' '.join(str(error).split())})" if isinstance(error, SyntaxError | ValueError) else ""
         raise DataError(f"{path} is no picture that can be read{reason}; copy it again, or remove it") from None
     limit.check(*image.size, str(path))
-    width, height = image.size
-    return (height, width) if _orientation(image, file) in QUARTER_TURNS else (width, height)
+    return image
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
@@ -93,8 +94,11 @@ def _png_has_late_exif(file: BinaryIO) -> bool:
         position += _CHUNK_HEAD.size + length + _CRC
 
 
-def _digest(file: BinaryIO) -> bytes:
+def _digest(file: BinaryIO, whole: bool) -> bytes:
     length = file.seek(0, os.SEEK_END)
+    if whole:
+        file.seek(0)
+        return hashlib.blake2b(file.read(), digest_size=16).digest()
     found = hashlib.blake2b(str(length).encode(), digest_size=16)
     for start in sorted({0, max(0, (length - _SAMPLE) // 2), max(0, length - _SAMPLE)}):
         file.seek(start)

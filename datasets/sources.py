@@ -98,22 +98,36 @@ def class_names_of(data: DataConfig, split: str, split_option: str = "data.split
 def moved_to(data: Data, root: Path, split: str) -> tuple[Data, list[str]]:
     """Return a data section for another root, with what the user should know of the difference.
 
-    What lies there decides between folder pairs and archive; where neither does, the source stays. The groups of an
-    archive are used for another one only where that has the same photos.
+    What lies there decides between folder pairs, archive and class folders; where nothing does, the source stays. The
+    groups of an archive are used for another one only where that has the same photos.
 
     Args:
         data: as a run was trained with it.
         root: where pairs are wanted from; may be the same.
         split: name of the split.
+
+    Raises:
+        DataError: photos without masks, where the model looks at more than the ``photo``.
     """
     if root.resolve() == Path(data.root).resolve():
         return data, []
     found, notes = data.source, []
     if is_archive(root) != _is_tree(root, split):
         found = "archive" if is_archive(root) else "pairs"
+    elif not is_archive(root) and _has_class_folders(root, data.splits, split):
+        found = "folders"
     archive = data.archive
+    if found == "folders" and getattr(data, "view", None) != "photo":
+        raise DataError(
+            f"{root} holds photos in class folders ({LAYOUT}) without masks, and the run's model looks at the roi or "
+            f"its surroundings; name folder pairs or an archive"
+        )
     if found != data.source:
-        words = {"archive": f"an archive (data.archive.size {archive.size})", "pairs": "folder pairs"}
+        words = {
+            "archive": f"an archive (data.archive.size {archive.size})",
+            "pairs": "folder pairs",
+            "folders": "class folders of photos",
+        }
         notes.append(f"{root} holds {words[found]}; the run was trained on {words[data.source]}")
     if is_archive(root) and archive.groups and not _covers(Path(archive.groups), root):
         notes.append(f"{archive.groups} does not cover the photos of {root}: each photo is its own group")

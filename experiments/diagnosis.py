@@ -110,6 +110,8 @@ def _shared(hashes: dict[tuple[str, str], str], places: _Places) -> list[Finding
     ]
     stored = any(place.pairs.archive is None for place in places.values())
     fix = counts.PAIRS_FIX if stored else "remove one of them, and its mask"
+    if not any(place.pairs.masked for place in places.values()):
+        fix = "remove one of them"
     found = counts.shared_photos((one._replace(split=_side(one.split)) for one in photos), None, fix=fix)
     within = (one for one in photos if one.split != _TEST)
     what = "are the same photo in training and validation, whose scores are too good then"
@@ -146,7 +148,9 @@ def _recorded(parts: dict[str, PairIndex], places: _Places) -> _Recorded:
     if not found.hashes:
         found.hashes = dict(_by_digest(places))
         if found.hashes:
-            found.means = "names, numbers and hashes of each photo together with its mask"
+            masked = any(index.masked for index in parts.values())
+            what = "each photo together with its mask" if masked else "parts of each file"
+            found.means = f"names, numbers and hashes of {what}"
     return found
 
 
@@ -171,10 +175,13 @@ def _refuse(errors: list[Finding], root: str) -> None:
 
 
 def _looked_at(parts: dict[str, PairIndex], means: str) -> str:
-    numbers = [
-        f"{len(index):,} pairs of {len(set(index.stems)):,} photos {_PURPOSE[part]}" for part, index in parts.items()
-    ]
+    numbers = [f"{_number_of(index)} {_PURPOSE[part]}" for part, index in parts.items()]
     return f"data: {', '.join(numbers)}, {len(parts[_TRAIN].classes)} classes; checked by {means}"
+
+
+def _number_of(index: PairIndex) -> str:
+    pairs = f"{len(index):,} pairs of {len(set(index.stems)):,} photos"
+    return pairs if index.masked else f"{len(index):,} photos without masks"
 
 
 def _worst(findings: list[Finding], accept: frozenset[str]) -> str:

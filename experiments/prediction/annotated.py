@@ -12,7 +12,7 @@ from PIL import ImageColor, ImageDraw
 from datasets.cutouts import Mask, Photo
 from experiments.explanation.lettering import Sheet
 from experiments.figures import BLUE, INK, ORANGE, PURPLE, VERMILION
-from experiments.prediction.regions import OpenedPhoto, Region
+from experiments.prediction.regions import WHOLE, OpenedPhoto, Region
 
 COLORS = (BLUE, ORANGE, "#009E73", VERMILION, PURPLE, "#56B4E9", "#B8A000", "#8A4B2A")
 BADGE = 20  # pixels
@@ -36,6 +36,8 @@ def draw_photo(sheet: Sheet, left: int, top: int, photo: OpenedPhoto) -> None:
     sheet.paste(left, top, _outlined(photo.shown, photo.regions))
     clicks = [_clicks(region, scale) for region in photo.regions]
     for place, (region, own) in enumerate(zip(photo.regions, clicks, strict=True)):
+        if region.source["kind"] == WHOLE:
+            continue
         x, y = _inner_point(region.shown, [spot for spot, _ in own])
         box = region.source.get("box")
         if box is not None:
@@ -91,7 +93,9 @@ def _clicks(region: Region, scale: tuple[float, float]) -> list[tuple[Spot, int]
 
 
 def _outlined(shown: Photo, regions: Sequence[Region]) -> Photo:
-    """Tint each region a little and draw its outline, with a white rim that shows on any colour."""
+    """Tint regions a little and draw their outlines, with a white rim that shows on any colour; no whole photo."""
+    if all(region.source["kind"] == WHOLE for region in regions):
+        return shown
     picture = shown.astype(np.float32)
     covered = np.zeros(shown.shape[:2], dtype=bool)
     for place, region in enumerate(regions):

@@ -123,7 +123,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         masks_kept=options.masks,
     )
     inputs = find_inputs(options, description, way, workers)
-    settings = segmenter().settings if options.uses_segmenter else None
+    settings = segmenter().settings if inputs.segmented else None
     folder = output_folder(options)  # the last check: what is wrong with the inputs matters more
     predictor = load_predictor(options.run, device=options.device, precision=options.precision)
     if options.pairs is not None:  # they are cut already, and stay as large as they are
@@ -171,7 +171,7 @@ class Writer:
         asker = Asker(self.predictor, Questions(options.what_if, options.maps, options.method), options.batch_size)
         if options.pictures:
             (self.folder / PICTURES).mkdir()
-        if options.masks and options.uses_segmenter:
+        if options.masks and inputs.segmented:
             (self.folder / MASKS).mkdir()
         with Afterwards(workers, 2 * workers) as afterwards:
             for photo, answers in answered(inputs.jobs, asker.ask, options.batch_size, workers):

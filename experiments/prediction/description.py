@@ -62,6 +62,11 @@ class Description:
     size_known: bool = True
 
     @property
+    def whole_photos(self) -> bool:
+        """Whether the model looks at the photo as a whole, so that no mask changes its answer."""
+        return getattr(self.config.data, "view", None) == "photo"
+
+    @property
     def class_map(self) -> ClassMap:
         """The classes with their folder names."""
         if self.folders is not None:
@@ -139,6 +144,8 @@ def _size(record: RunRecord) -> int | None:
     data, root = record.config.data, Path(record.config.data.root)
     if data.source == "archive":
         return data.archive.size
+    if data.source == "folders":
+        return 0
     side = record.metrics.get("pair_side")
     if isinstance(side, int) and side >= 0:
         return side

@@ -88,6 +88,9 @@ def csv_text(entries: Sequence[Mapping[str, Any]], top_k: int, views: Sequence[s
         header += ["without_context_class", "without_context_probability", "without_context_probability_of_answer"]
     if maps:
         header += [f"evidence_share_{view}" for view in views]
+    known = any("class" in entry["source"] for entry in entries)
+    if known:
+        header.append("true_class")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -103,6 +106,8 @@ def csv_text(entries: Sequence[Mapping[str, Any]], top_k: int, views: Sequence[s
             row += [*without["top"][0].values(), without["probability_of_answer"]]
         if maps:
             row += [entry["evidence_share"][view] for view in views]
+        if known:
+            row.append(entry["source"].get("class"))
         writer.writerow(["" if cell is None else cell for cell in row])
     return buffer.getvalue()
 
@@ -120,6 +125,8 @@ def console_table(entries: Sequence[Mapping[str, Any]]) -> str:
             "answer": first["class"],
             "probability": percent(first["probability"]),
         }
+        if "class" in entry["source"]:
+            row["true class"] = entry["source"]["class"]
         if "without_context" in entry:
             without = entry["without_context"]["top"][0]
             row |= {"without context": without["class"], "probability ": percent(without["probability"])}

@@ -12,6 +12,7 @@ from experiments.prediction.jobs import Job, PhotoJob, Way
 from experiments.prediction.options import PredictOptions
 from experiments.prediction.prompt_file import read_prompt_file
 from experiments.prediction.ready import holds_class_folders, holds_plain_pairs, plain_jobs, tree_jobs
+from segmenters.options import SegmenterOptions
 from utils.errors import ConfigError, DataError, nearest, problem_list
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -20,10 +21,11 @@ MASK_SUFFIXES = (".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What is predicted, in order, and what the user should know of it."""
+    """What is predicted, in order, what the user should know of it, and whether a segmenter finds the regions."""
 
     jobs: list[Job]
     notes: list[str] = field(default_factory=list)
+    segmented: bool = False
 
 
 def find_inputs(options: PredictOptions, description: Description, way: Way, workers: int) -> Inputs:
@@ -36,10 +38,14 @@ def find_inputs(options: PredictOptions, description: Description, way: Way, wor
         workers: threads that read headers.
 
     Raises:
-        ConfigError: the photo, mask or folder that an option names is not there, or of the wrong kind.
+        ConfigError: the photo, mask or folder that an option names is not there, or of the wrong kind; an option says
+            where to look on the photo, and the model looks at all of it.
         DataError: with everything that is wrong with photos, masks and prompts.
     """
-    inputs = _ready_pairs(options, description) if options.pairs is not None else _photos(options, way)
+    if options.pairs is not None:
+        inputs = _ready_pairs(options, description)
+    else:
+        inputs = _whole_photos(options, description, way) if description.whole_photos else _photos(options, way)
     with ThreadPoolExecutor(workers) as pool:
         problems = [problem for found in pool.map(lambda job: job.check(), inputs.jobs) for problem in found]
     refuse(problems)
@@ -74,6 +80,20 @@ def _ready_pairs(options: PredictOptions, description: Description) -> Inputs:
     return Inputs(list(jobs), notes)
 
 
+def _whole_photos(options: PredictOptions, description: Description, way: Way) -> Inputs:
+    if options.region_options or options.segmenter != SegmenterOptions():
+        said = options.region_options or "segmenter.*"
+        raise ConfigError(
+            f"{said} would find a region, and {description.path} looks at the whole photo, whatever the region; leave "
+            f"it out, or name a run with the view roi or extra_roi, or a RveRNet"
+        )
+    path = Path(str(options.photo))
+    _require_existing("--photo", path)
+    photos, notes = _photos_in(path) if path.is_dir() else ([path], [])
+    notes.append("the model looks at whole photos: one answer for each, and no segmenter is asked")
+    return Inputs([PhotoJob(photo, way, whole=True) for photo in photos], notes)
+
+
 def _photos(options: PredictOptions, way: Way) -> Inputs:
     if options.prompts is not None:
         return _prompted(Path(options.prompts), options, way)
@@ -89,7 +109,8 @@ def _photos(options: PredictOptions, way: Way) -> Inputs:
             raise ConfigError(f"--mask {mask} is a folder and --photo {path} a single photo; name one mask file")
     prompts = None if options.prompt is None else [options.prompt]
     rough = _note_rough(options) if prompts is None and mask is None else []
-    return Inputs([PhotoJob(path, way, prompts, mask=mask, mask_orientation=options.mask_orientation)], rough)
+    job = PhotoJob(path, way, prompts, mask=mask, mask_orientation=options.mask_orientation)
+    return Inputs([job], rough, segmented=mask is None)
 
 
 def _prompted(file: Path, options: PredictOptions, way: Way) -> Inputs:
@@ -110,7 +131,7 @@ def _prompted(file: Path, options: PredictOptions, way: Way) -> Inputs:
         without = [path.name for path in _files(root, PHOTO_SUFFIXES)[0] if path not in chosen]
         notes += _note_left_out(root, without, "photo has no prompt", "photos have no prompt")
     jobs = [PhotoJob(photo, way, of.prompts, of.names) for photo, of in chosen.items()]
-    return Inputs(list(jobs), notes)
+    return Inputs(list(jobs), notes, segmented=True)
 
 
 def _folder(options: PredictOptions, folder: Path, way: Way) -> Inputs:
@@ -119,18 +140,23 @@ def _folder(options: PredictOptions, folder: Path, way: Way) -> Inputs:
             f"--point, --negative and --box are for a single photo, and --photo {folder} is a folder; put prompts of "
             f"several photos into a file: --prompts FILE"
         )
-    photos, others = _files(folder, PHOTO_SUFFIXES)
-    if not photos:
-        raise DataError(f"--photo {folder} holds no photo ({', '.join(PHOTO_SUFFIXES)}); name the folder they lie in")
-    notes = _note_left_out(folder, [path.name for path in others], "entry is no photo", "entries are no photos")
+    photos, notes = _photos_in(folder)
     if options.mask is None:
-        return Inputs([PhotoJob(path, way) for path in photos], [*notes, *_note_rough(options)])
+        return Inputs([PhotoJob(path, way) for path in photos], [*notes, *_note_rough(options)], segmented=True)
     masks, mask_notes = _masks_of(photos, Path(options.mask), folder)
     jobs = [
         PhotoJob(path, way, mask=mask, mask_orientation=options.mask_orientation)
         for path, mask in zip(photos, masks, strict=True)
     ]
     return Inputs(list(jobs), [*notes, *mask_notes])
+
+
+def _photos_in(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the photos of a folder, and a note on what else lies there."""
+    photos, others = _files(folder, PHOTO_SUFFIXES)
+    if not photos:
+        raise DataError(f"--photo {folder} holds no photo ({', '.join(PHOTO_SUFFIXES)}); name the folder they lie in")
+    return photos, _note_left_out(folder, [path.name for path in others], "entry is no photo", "entries are no photos")
 
 
 def _masks_of(photos: Sequence[Path], folder: Path, photo_folder: Path) -> tuple[list[Path], list[str]]:

@@ -18,7 +18,7 @@ from datasets.decode import (
 )
 from datasets.picture_size import PixelLimit
 from experiments.prediction.options import NO_WEAK_SCORES, WeakScores
-from experiments.prediction.regions import FoundMask, OpenedPhoto, describe_photo
+from experiments.prediction.regions import WHOLE, FoundMask, OpenedPhoto, describe_photo
 from segmenters.answering import answer
 from segmenters.prompts import Prompt
 from segmenters.segmenter import Choice, Photo, Segmenter, check_mask
@@ -78,6 +78,7 @@ class PhotoJob:
         prompt_names: where each prompt is from, for messages; empty where that goes without saying.
         mask: file of label ids instead.
         mask_orientation: which way masks lie that fit a turned photo both ways.
+        whole: take the photo as one region instead.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class PhotoJob:
     prompt_names: Sequence[str] = ()
     mask: Path | None = None
     mask_orientation: MaskOrientation | None = None
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -110,11 +112,13 @@ class PhotoJob:
         """Decode the photo and find its regions."""
         way = self.way
         decoded = decode_photo(_read(self.path), self.name, way.limit)
-        if self.mask is not None:
+        if self.whole:
+            found = [FoundMask(np.ones(decoded.size[::-1], dtype=bool), {"kind": WHOLE})]
+        elif self.mask is not None:
             found = self._from_mask(decoded, self.mask, way)
         else:
             found = self._from_segmenter(np.asarray(decoded.image), way.segmenter(), way)
-        everything = self.mask is None and self.prompts is None
+        segmented = self.mask is None and not self.whole
         opened = describe_photo(
             self.name,
             self.path.stem,
@@ -122,8 +126,8 @@ class PhotoJob:
             found,
             size=way.size,
             drawn=way.drawn,
-            drop_vanished=everything,
-            kept=way.masks_kept and self.mask is None,
+            drop_vanished=segmented and self.prompts is None,
+            kept=way.masks_kept and segmented,
         )
         if not opened.regions:
             raise DataError(f"{self.name}: no segment was found; say where to look with --point, --box or --mask")

@@ -35,7 +35,8 @@ class PredictOptions:
 
     Attributes:
         run: folder of a finished run, or one that ``export.py`` wrote.
-        photo: a photo, or a folder of photos. Without prompts and mask, every segment is answered.
+        photo: a photo, or a folder of photos. Without prompts and mask, every segment is answered; of a model that
+            looks at whole photos, each photo.
         prompts: file of prompts, one or several for each photo.
         point: x,y of a point inside the region of one photo, in pixels; several belong to one region.
         negative: x,y of a point outside of it.
@@ -43,8 +44,8 @@ class PredictOptions:
         mask: picture of label ids in the photo's size, 0 outside of all regions; for a folder of photos a folder of
             masks with the same stems.
         mask_orientation: whether masks that fit a turned photo both ways lie on it as ``stored`` or ``upright``.
-        pairs: tree of pairs, archive, or a folder with roi/ and extra-roi/ of pictures.
-        split: of the tree or archive; null takes the run's test split.
+        pairs: tree of pairs, archive, class folders of photos, or a folder with roi/ and extra-roi/ of pictures.
+        split: of the tree, archive or class folders; null takes the run's test split.
         segmenter: what finds regions.
         top_k: classes that are named for each region.
         maps: draw what each module looked at.
@@ -119,9 +120,15 @@ class PredictOptions:
         return Prompt((*inside, *outside), (IN,) * len(inside) + (OUT,) * len(outside), box)
 
     @property
-    def uses_segmenter(self) -> bool:
-        """Whether regions are to be found; masks and ready pairs have theirs."""
-        return self.mask is None and self.pairs is None
+    def region_options(self) -> str | None:
+        """What is given that says where to look on a photo, as the user wrote it; null where nothing does."""
+        given = {
+            "--prompts": self.prompts is not None,
+            "--point": bool(self.point),
+            "--box": self.box is not None,
+            "--mask": self.mask is not None,
+        }
+        return next((name for name, is_given in given.items() if is_given), None)
 
     def _check_together(self) -> None:
         """Refuse options that contradict each other."""
@@ -152,7 +159,8 @@ class PredictOptions:
             raise ConfigError("--split names a part of a tree of pairs; add --pairs, or leave it out")
         if self.mask_orientation is not None and self.mask is None:
             raise ConfigError("--mask_orientation says how masks lie; add --mask, or leave it out")
-        if not self.uses_segmenter and self.segmenter != SegmenterOptions():
+        has_regions = self.mask is not None or self.pairs is not None
+        if has_regions and self.segmenter != SegmenterOptions():
             source = "--mask has" if self.mask is not None else "--pairs have"
             raise ConfigError(f"{source} regions already, so segmenter.* does nothing; leave it out")
 

@@ -15,7 +15,7 @@ from datasets.readers import StoredPair, open_reader
 from datasets.sources import load_index_of, moved_to
 from datasets.transforms import channel_mask, compose, read_rgb, recover_mask
 from experiments.kinds import Config
-from experiments.prediction.regions import FoundMask, OpenedPhoto, describe_photo
+from experiments.prediction.regions import WHOLE, FoundMask, OpenedPhoto, describe_photo
 from utils.errors import DataError, problem_list
 
 
@@ -35,8 +35,8 @@ class RowsJob:
 
     @property
     def name(self) -> str:
-        """Split and stem of the photo."""
-        return f"{self.index.split}/{self.index.stems[self.rows[0]]}"
+        """Split and stem of the photo; its class, too, where that is part of its path."""
+        return f"{self.index.split}/{self.index.photo_name(self.rows[0])}"
 
     def check(self) -> list[str]:
         """Return nothing: the index was checked as a whole."""
@@ -45,13 +45,16 @@ class RowsJob:
     def open(self) -> OpenedPhoto:
         """Read the pairs."""
         stored = open_reader(self.index).read(list(self.rows))
+        names: tuple[str, ...] = ("photo",)
+        if self.index.masked:
+            names = ("roi", "extra_roi") if self.index.archive is None else ("photo", "mask")
         sources = []
         for row in self.rows:
             _, class_name, _ = self.index.key(row)
-            names = ("roi", "extra_roi") if self.index.archive is None else ("photo", "mask")
             files = {name: str(path) for name, path in zip(names, self.index.paths(row), strict=True)}
-            sources.append({"kind": "pair", **files, "class": class_name})
-        return _described(self.name, self.index.stems[self.rows[0]], stored, sources, self.drawn)
+            sources.append({"kind": "pair" if self.index.masked else WHOLE, **files, "class": class_name})
+        stem = self.index.photo_name(self.rows[0]).replace("/", "_")
+        return _described(self.name, stem, stored, sources, self.drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +129,7 @@ def tree_jobs(
         raise DataError(f"the split {split} of {root} holds no pair; name another with --split")
     photos: dict[tuple[str, int, int], list[int]] = {}
     for row, (width, height) in enumerate(index.size.tolist()):
-        photos.setdefault((index.stems[row], width, height), []).append(row)
+        photos.setdefault((index.photo_name(row), width, height), []).append(row)
     return [RowsJob(index, rows, drawn) for rows in photos.values()], [*notes, *index.notes]
 
 

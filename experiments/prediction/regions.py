@@ -16,6 +16,7 @@ from utils.errors import DataError
 
 SHOWN_SIDES = (640, 1000)  # least and largest longer side of a drawn photo, in pixels
 TINY, WEAK = "tiny mask", "weak mask"
+WHOLE = "whole photo"  # kind of the one region of a photo whose parts were not asked for
 TINY_FRACTION, TINY_PIXELS = 0.001, 16  # of the photo; at the size at which the model's pairs are cut
 
 
