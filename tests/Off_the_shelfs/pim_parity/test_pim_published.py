@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import OffTheShelf
-from Off_the_shelfs.pim.checkpoint import translated
+from Off_the_shelfs.pim.checkpoint import read_pim_weights, translated
+from Off_the_shelfs.pim.combiner import Combiner
 from Off_the_shelfs.pim.config import PimConfig
-from Off_the_shelfs.pim.module import PimBackbone
+from Off_the_shelfs.pim.levels import Level
+from Off_the_shelfs.pim.module import PimBackbone, PlugIn
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import build_rvernet
 from utils.data_sections import DataConfig
@@ -85,41 +91,50 @@ def test_projections_as_convolutions_and_linear_classifiers_are_the_same_maps(
         torch.testing.assert_close(logits, theirs(pictures()).combiner, rtol=1e-5, atol=1e-5)
 
 
-DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    (
-        {"counts": [30, 10, 4, 2]},
-        {},
-        r"56 kept positions there, 46 here, so change pim\.counts; 7 joints there, 5 here",
-    ),
-    ({"positions_per_joint": 4}, {}, r"7 joints there, 14 here, so change pim\.positions_per_joint"),
-    ({"width": 16}, {}, r"12 channels of width there, 16 here, so change pim\.width"),
-    ({"query_channels": "one"}, {}, r"3 channels of the query there, 1 here, so change pim\.query_channels"),
-    ({"upsample": "interpolate"}, {}, r"upsample dense there, interpolate here, so change pim\.upsample"),
-    (
-        {"taps": "stages", "counts": [40, 10, 4, 2]},
-        {},
-        r"16, 32, 64, 64 channels of the maps there, 8, 16, 32, 64 here, so change pim\.taps",
-    ),
-    ({"levels": [-3, -2, -1], "counts": [10, 4, 2]}, {}, r"4 levels there, 3 here, so change pim\.levels"),
-    ({}, {"n_classes": 7}, r"5 classes there, 7 here, so change the data"),
+MERGED = [Level(16, 8, 8), Level(32, 4, 4), Level(64, 2, 2), Level(64, 2, 2)]
+STAGES = [Level(8, 16, 16), *MERGED[:2], Level(64, 2, 2)]
+
+
+def load_plug_in(file: str, pim: PimConfig, levels: list[Level] = MERGED, n_classes: int = CLASSES) -> None:
+    """Load what lies beside the backbone alone, which spares building one."""
+    config = BackboneConfig(name=NAME, weights=file, features="pim", pim=pim)
+    beside = SimpleNamespace(plug_in=PlugIn(levels, pim, n_classes), notes=[])
+    weights = read_pim_weights(config, "photo")
+    assert weights is not None
+    weights.load_plug_in(cast(PimBackbone, beside), config)
+
+
+DIFFERENCES: list[tuple[dict[str, Any], list[Level], str]] = [
+    ({"counts": [30, 9, 4, 2]}, MERGED, r"56 kept positions there, 45 here, so change pim\.counts; 7 joints there, 5 "),
+    ({"positions_per_joint": 4}, MERGED, r"7 joints there, 14 here, so change pim\.positions_per_joint"),
+    ({"width": 16}, MERGED, r"12 channels of width there, 16 here, so change pim\.width"),
+    ({"query_channels": "one"}, MERGED, r"3 channels of the query there, 1 here, so change pim\.query_channels"),
+    ({"upsample": "interpolate"}, MERGED, r"upsample dense there, interpolate here, so change pim\.upsample"),
+    ({}, STAGES, r"16, 32, 64, 64 channels of the maps there, 8, 16, 32, 64 here, so change pim\.taps"),
+    ({"counts": [10, 4, 2]}, MERGED[1:], r"4 levels there, 3 here, so change pim\.levels"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "options", "message"), DIFFERENCES)
+@pytest.mark.parametrize(("changes", "levels", "message"), DIFFERENCES)
 def test_another_module_is_refused_with_both_numbers(
     published: Callable[..., Any],
     tensors_of: Keys,
     save: Save,
     changes: dict[str, Any],
-    options: dict[str, Any],
+    levels: list[Level],
     message: str,
 ) -> None:
     file = save(tensors_of(published()))
     with pytest.raises(ConfigError, match=message) as caught:
-        load(file, replace(PARITY, **changes), **options)
+        load_plug_in(file, replace(PARITY, **changes), levels)
     assert "\n" not in str(caught.value)
     assert "best.pt" in str(caught.value)
     assert "allow_mismatch" in str(caught.value)
+
+
+def test_other_classes_are_refused(published: Callable[..., Any], tensors_of: Keys, save: Save) -> None:
+    with pytest.raises(ConfigError, match="5 classes there, 7 here, so change the data; or set allow_mismatch: true"):
+        load_plug_in(save(tensors_of(published())), PARITY, n_classes=7)
 
 
 def test_for_other_classes_only_the_classifiers_start_afresh(
@@ -163,7 +178,6 @@ def broken() -> Iterator[tuple[str, Callable[[dict[str, Tensor]], object], str]]
     yield "half a head", lambda t: t.pop("combiner.classifier.bias"), "hold no weight and bias of combiner.classifier"
     yield "a missing part", lambda t: t.pop("combiner.adj1"), r"1 missing: combiner\.adjacency"
     yield "a strange part", lambda t: t.update({"combiner.conv9.bias": torch.ones(2)}), r"1 unexpected: combiner\.conv9"
-    yield "a strange layer", lambda t: t.update({"backbone.extra.bias": torch.ones(2)}), r"1 unexpected: extra\.bias"
 
 
 @pytest.mark.parametrize(("change", "message"), [case[1:] for case in broken()], ids=[case[0] for case in broken()])
@@ -177,12 +191,32 @@ def test_a_damaged_checkpoint_is_refused(
     tensors = tensors_of(published())
     change(tensors)
     with pytest.raises(ConfigError, match=message):
+        load_plug_in(save(tensors), PARITY)
+
+
+def test_a_strange_layer_of_the_backbone_is_refused(
+    published: Callable[..., Any], tensors_of: Keys, save: Save
+) -> None:
+    tensors = tensors_of(published()) | {"backbone.layers.3.blocks.1.norm1.bias": torch.ones(64)}
+    with pytest.raises(ConfigError, match=r"1 unexpected: layers\.3\.blocks\.1\.norm1\.bias"):
         load(save(tensors))
 
 
-def test_the_combiner_for_cub_has_the_published_number_of_weights() -> None:
-    from Off_the_shelfs.pim.combiner import Combiner
+def test_a_run_hands_on_its_plug_in_module(tmp_path: Path) -> None:
+    pim = PimConfig(levels=[-2, -1], width=8, counts=0.5, positions_per_joint=2)
+    backbone = BackboneConfig(name="test_resnet.r160_in1k", pretrained=False, features="pim", pim=pim)
+    config, data = OffTheShelfModelConfig(backbone=backbone), OneViewDataConfig(view="photo", image_size=SIDE)
+    first = build_off_the_shelf(config, data, 3)
+    save_file(first.state_dict(), tmp_path / "model.safetensors")
+    record = {"model": {"backbone": {"name": backbone.name}}, "data": {"view": "photo"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
+    second = build_off_the_shelf(replace(config, backbone=replace(backbone, weights=str(tmp_path))), data, 3)
+    expected = first.backbone.state_dict()
+    assert all(tensor.equal(expected[key]) for key, tensor in second.backbone.state_dict().items())
+    assert (second.backbone.source, second.backbone.origin.kind) == (str(tmp_path), "run")
 
+
+def test_the_combiner_for_cub_has_the_published_number_of_weights() -> None:
     with torch.device("meta"):
         parts: list[nn.Module] = [Combiner(2720, 85, 1536, "quarter"), nn.Linear(1536, 200)]
     assert sum(weight.numel() for part in parts for weight in part.parameters()) == 4_090_317
