@@ -10,8 +10,9 @@ from typing import Any
 
 from experiments.kinds import Config
 from experiments.loading import Splits, load_splits
-from experiments.regions.largest import best_reachable, choose_largest, write_largest_tree
-from experiments.regions.models import MODELS, backbone_names, data_differences, make_config, refuse_unequal_budgets
+from experiments.regions.facts import budget_facts, split_facts
+from experiments.regions.largest import choose_largest, write_largest_tree
+from experiments.regions.models import MODELS, data_differences, make_config, refuse_unequal_budgets
 from experiments.regions.options import (
     DIFFERENCES_CSV,
     LARGEST_TREE,
@@ -24,7 +25,7 @@ from experiments.regions.options import (
     output_folder,
 )
 from experiments.regions.page import console_text, write_pages
-from experiments.regions.scores import compare_with, read_logits, score_cells, score_models
+from experiments.regions.scores import compare_with, over_seeds, read_logits, score_cells, score_models
 from experiments.regions.tables import differences_table, models_table, write_rows
 from experiments.regions.timing import Cost, measure_costs
 from experiments.regions.training import PlannedRun, check_runs, plan_lines, train_runs
@@ -34,7 +35,6 @@ from utils.errors import ConfigError
 from utils.files import write_text
 from utils.processes import refuse_several
 from utils.provenance import describe_machine
-from utils.run_directory import RunDirectory
 
 SCRIPT = "compare_regions.py"
 FLAGS = {"dry_run": "Print which runs are finished and which are to be trained, and exit; nothing is written."}
@@ -204,15 +204,7 @@ def _describe(options: RegionOptions, plan: Plan) -> dict[str, Any]:
         "resamples": options.resamples,
         "timing_rounds": options.timing_rounds,
         "timed_pairs": next(iter(costs.values())).batch,
-        "budget": {
-            "recipe": options.recipe.one_view,
-            "backbone": backbone_names(first.config)[0],
-            "pretrained": any(getattr(part, "pretrained", False) for part in vars(first.config.model).values()),
-            "image_size": first.config.data.image_size or "their own number of",
-            "epochs": first.config.train.epochs,
-            "batch_size": first.config.train.batch_size,
-            "optimizer": first.config.train.optimizer,
-        },
+        "budget": budget_facts(first.config, options.recipe.one_view),
         "questions": [_question(options, plan, question, costs) for question in plan.runs],
         "notes": _data_notes(next(iter(plan.runs.values()))),
         "environment": {"script": SCRIPT} | describe_machine(resolve_device(first.config.train.device)),
@@ -240,29 +232,25 @@ def _question(options: RegionOptions, plan: Plan, question: Question, costs: dic
     runs = plan.runs[question]
     test = runs[0].splits.test
     scored = score_models(test.label, read_logits(runs), test.group, test.classes.ambiguous_indices, options.resamples)
-    photo = test.photo_codes()
     entries: list[dict[str, Any]] = []
     for key in options.models:
         model = MODELS[key]
-        folders = [str(run.directory.path) for run in runs if run.model == model.name]
-        entry: dict[str, Any] = {"key": key, "name": model.name, "knows": model.knows, "runs": folders}
+        mine = [run.directory for run in runs if run.model == model.name]
+        entry: dict[str, Any] = {
+            "key": key,
+            "name": model.name,
+            "knows": model.knows,
+            "runs": [str(run.path) for run in mine],
+        }
         entry |= {"scores": score_cells(scored[model.name]), "cost": costs[model.name].cells()}
-        entry["measures"] = [RunDirectory(Path(path)).read_metrics().get("measures") for path in folders]
+        entry["measures"] = over_seeds([run.read_metrics().get("measures") for run in mine])
         entries.append(entry)
     return {
         "question": question,
         "title": TITLES[question],
         "asks": ASKS[question],
-        "root": str(test.root),
         "seeds": list(options.seeds),
-        "n_train": len(runs[0].splits.train),
-        "n_pairs": len(test),
-        "n_photos": len(set(photo.tolist())),
-        "n_groups": len(set(test.group.tolist())),
-        "classes": list(test.classes.names),
-        "ambiguous": list(test.classes.ambiguous),
-        "fingerprint": test.fingerprint(),
-        "best_reachable_top1": best_reachable(photo, test.label),
+        **split_facts(runs[0].splits),
         "models": entries,
         "differences": compare_with(scored, REFERENCES),
         "notes": plan.notes[question],

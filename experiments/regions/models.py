@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Config, Kind
 from experiments.paper.options import project_file
+from experiments.regions.grey_options import GreyRecipes
 from experiments.regions.options import Budget, RegionRecipes
 from utils.config import from_mapping, load_yaml
 from utils.errors import ConfigError
@@ -56,7 +56,9 @@ MODELS = {
 SALIENCE_WHOLE = _salience("salience_whole", "salience: the whole photo", CONTROL, "whole")
 
 
-def make_config(model: RegionModel, recipes: RegionRecipes, budget: Budget, place: Mapping[str, Any]) -> Config:
+def make_config(
+    model: RegionModel, recipes: RegionRecipes | GreyRecipes, budget: Budget, place: Mapping[str, Any]
+) -> Config:
     """Return the configuration of a model.
 
     Args:
@@ -136,8 +138,3 @@ def data_differences(reference: Config, other: Config) -> list[str]:
         for key, value in theirs.items()
         if value != mine[key]
     ] + [f"data.{key} {two[key]}" for key in ("bars", "normalise", "sampling") if one[key] != two[key]]
-
-
-def recipe_file(recipes: RegionRecipes, name: str) -> Path:
-    """Return the file of a recipe."""
-    return project_file(getattr(recipes, name))

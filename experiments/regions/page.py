@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.measures import measures_notes
 from experiments.regions import tables
 from experiments.regions.options import PLOT_FILE, REPORT_FILE, TABLE_FILE
 from experiments.regions.plots import save_comparison
-from experiments.report import Section, text_table, write_markdown, write_page
+from experiments.report import Row, Section, text_table, write_markdown, write_page
 
 TITLE = "Does knowing the mask beat learning where to look?"
-_CAPTION = "Scores of each model: mean and 95 % interval, small dots for single runs"
+_CAPTION = "Scores of each model: mean and 95 % interval, small strokes for single runs"
 _FEW_GROUPS = 50
 
 
@@ -36,27 +37,42 @@ def comparison_sections(document: Mapping[str, Any]) -> list[Section]:
             Section(f"{part['title']}: single runs", *tables.seeds_table(part), folded=True)
             for part in document["questions"]
         ]
+    for part in document["questions"]:
+        sections += _part_sections(part)
     return sections
 
 
 def question_notes(document: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
     """Return what a reader of a table of models needs to know."""
-    several = len(document["seeds"]) > 1
-    brackets = (
-        f"Means over the training seeds {', '.join(map(str, document['seeds']))}; brackets hold 95 % t-intervals over "
-        f"them, which say how another training would come out"
-        if several
-        else f"Training seed {document['seeds'][0]}; brackets hold 95 % intervals from a bootstrap over test photos "
-        f"({document['resamples']:,} resamples)"
-    )
     notes = [
         f"{part['asks']} {part['n_train']:,} training and {part['n_pairs']:,} test pairs, the latter of "
-        f"{part['n_photos']:,} photos in {part['n_groups']:,} groups. {brackets}.",
+        f"{part['n_photos']:,} photos in {part['n_groups']:,} groups. {seeds_note(document)}.",
         reachable_note(part),
+        *few_groups(part),
     ]
-    if part["n_groups"] < _FEW_GROUPS:
-        notes.append(f"{part['n_groups']} groups are few: intervals over test photos are rough and tend to be narrow.")
     return [*notes, *(f"{note[0].upper()}{note[1:]}." for note in part["notes"])]
+
+
+def seeds_note(document: Mapping[str, Any]) -> str:
+    """Say what the numbers before brackets are, and what stands in the brackets."""
+    seeds = document["seeds"]
+    if len(seeds) == 1:
+        return (
+            f"Training seed {seeds[0]}; brackets hold 95 % intervals from a bootstrap over groups of test pairs "
+            f"({document['resamples']:,} resamples)"
+        )
+    return (
+        f"Means over the training seeds {', '.join(map(str, seeds))}; brackets hold 95 % t-intervals over them, which "
+        f"say how another training would come out"
+    )
+
+
+def few_groups(part: Mapping[str, Any]) -> list[str]:
+    """Warn where groups are few."""
+    count = part["n_groups"]
+    if count >= _FEW_GROUPS:
+        return []
+    return [f"{count} groups are few: intervals over test photos are rough and tend to be too narrow."]
 
 
 def reachable_note(part: Mapping[str, Any]) -> str:
@@ -66,17 +82,18 @@ def reachable_note(part: Mapping[str, Any]) -> str:
         return "Each photo is asked about once, so a model that sees the photo alone could be right everywhere."
     return (
         f"A photo of several foods is asked about several times, and without the mask the question is the same each "
-        f"time: whatever sees the photo alone gives its pairs one answer, of which {best:.3f} can be right at most. "
-        f"What separates such a model from those that are given the mask is first of all this."
+        f"time: whatever sees the photo alone gives its pairs one answer, of which a part of {best:.3f} can be right. "
+        f"A gap to models that are given the mask is first of all this."
     )
 
 
-def difference_notes(document: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
-    """Return how differences are to be read."""
+def difference_notes(document: Mapping[str, Any], part: Mapping[str, Any] | None = None) -> list[str]:
+    """Return how differences are to be read; ``part`` holds them where the document itself does not."""
+    count = len((part or document)["differences"])
     notes = [
         f"Over test photos: the means over seeds on the same pairs, 95 % intervals from a bootstrap over groups of "
-        f"test pairs ({document['resamples']:,} resamples) that draws the same groups for both; p-values of a score are "
-        f"are adjusted by Holm for the {len(part['differences'])} rows."
+        f"test pairs ({document['resamples']:,} resamples) that draws the same groups for both; p-values of a score "
+        f"are adjusted by Holm for the {count} rows."
     ]
     if len(document["seeds"]) > 1:
         notes.append("Over seeds: the same mean differences with t-intervals over the trainings, seed by seed.")
@@ -85,25 +102,52 @@ def difference_notes(document: Mapping[str, Any], part: Mapping[str, Any]) -> li
 
 def how_notes(document: Mapping[str, Any]) -> list[str]:
     """Return how the models were trained and timed."""
-    budget, machine = document["budget"], document["environment"]
-    notes = [
-        f"All models: backbone `{budget['backbone']}`"
-        f"{' with its published weights' if budget['pretrained'] else ' from random weights'}, {budget['epochs']} "
-        f"epochs, batches of {budget['batch_size']}, {budget['optimizer']}, the recipe `{budget['recipe']}`; pairs of "
-        f"{document['root']}.",
-        f"Every classifier has an input of {budget['image_size']} pixels. The roi, its surroundings and the whole "
-        f"photo are made that small; salience cuts its parts from the stored picture and shows one of them, or the "
-        f"whole, at that size, so that a part carries detail that the whole has lost.",
+    size = document["budget"]["image_size"] or "its own number of"
+    return [
+        budget_note(document),
+        f"Every classifier has an input of {size} pixels. The roi, its surroundings and the whole photo are made that "
+        f"small; salience cuts its parts from the stored picture and shows one of them, or the whole, at that size, so "
+        f"that a part carries detail that the whole has lost.",
         *document["notes"],
+        *timing_notes(document),
     ]
-    if document["timing_rounds"]:
-        notes.append(
-            f"Times: medians of {document['timing_rounds']} rounds in which all models took turns, on random pixels in "
-            f"memory (reading files not included), {document['timed_pairs']} pairs at a time, on "
-            f"{machine['device']}: {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads. "
-            f"Training is a whole optimiser step."
-        )
-    return notes
+
+
+def budget_note(document: Mapping[str, Any]) -> str:
+    """Say what all models were trained with."""
+    budget = document["budget"]
+    weights = "with its published weights" if budget["pretrained"] else "from random weights"
+    return (
+        f"All models: backbone `{budget['backbone']}` {weights}, {budget['epochs']} epochs, batches of "
+        f"{budget['batch_size']}, {budget['optimizer']}, the rest as in `{budget['recipe']}`; data of "
+        f"{document['root']}."
+    )
+
+
+def timing_notes(document: Mapping[str, Any]) -> list[str]:
+    """Say how models were timed, if they were."""
+    machine = document["environment"]
+    if not document["timing_rounds"]:
+        return []
+    return [
+        f"Times: medians of {document['timing_rounds']} rounds in which all models took turns, on random pixels in "
+        f"memory (reading files not included), {document['timed_pairs']} pairs at a time, on {machine['device']}: "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads. Training is a whole "
+        f"optimiser step."
+    ]
+
+
+def _part_sections(part: Mapping[str, Any]) -> list[Section]:
+    """Return a folded table for each model that measures its parts."""
+    sections = []
+    for entry in part["models"]:
+        if entry["measures"]:
+            rows: list[Row] = [{"measure": name, **found} for name, found in entry["measures"].items()]
+            columns = {"measure": "measure", "value": "mean"}
+            notes = measures_notes(entry["measures"])
+            heading = f"{part['title']}: {entry['name']}, measures of its parts"
+            sections.append(Section(heading, rows, columns, notes, folded=True))
+    return sections
 
 
 def console_text(document: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def _panel(axes: Axes, part: Mapping[str, Any], score: str, *, named: bool) -> N
             axes.plot(interval, [place, place], color=color, lw=1.6, solid_capstyle="butt")
         runs = [one[score] for one in entry["scores"]["by_seed"] if one[score] is not None]
         if len(runs) > 1:
-            axes.plot(runs, [place] * len(runs), ".", color=color, ms=4, alpha=0.6)
+            axes.plot(runs, [place + 0.27] * len(runs), "|", color=color, ms=7, mew=1.2)
         axes.plot([value], [place], marker, color=color, ms=6.5)
     if score == "top1" and part["best_reachable_top1"] < 1:
         axes.axvline(part["best_reachable_top1"], color=INK, lw=1, dashes=(4, 2))

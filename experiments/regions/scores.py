@@ -96,3 +96,28 @@ def _difference(a: ConditionScores, b: ConditionScores, name: str) -> dict[str, 
         "over_seeds": None if interval.low is None else [interval.low, interval.high],
         "p_seeds": paired_t_p(by_seed),
     }
+
+
+def over_seeds(measures: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """Return the mean over runs of what their models measure of their parts, by name.
+
+    Args:
+        measures: of each run, from ``metrics.json``; null where its model has none.
+
+    Returns:
+        ``value``, its 95 % t-interval over runs ``value_ci`` (for one run the bootstrap over test pairs that it was
+        recorded with), and ``by_seed``; nothing where a run has none.
+    """
+    known = [one for one in measures if one]
+    if not known or len(known) < len(measures):
+        return {}
+    found = {}
+    for name, first in known[0].items():
+        values = [one[name]["value"] for one in known]
+        if any(value is None for value in values):
+            continue
+        interval = t_interval(values)
+        bounds = [first["low"], first["high"]] if interval.low is None else [interval.low, interval.high]
+        shown = None if None in bounds else bounds
+        found[name] = {"value": interval.mean, "value_ci": shown, "by_seed": values}
+    return found

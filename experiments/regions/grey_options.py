@@ -1,0 +1,94 @@
+"""What ``study_grey_size.py`` is asked to do."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, RUNS, TABLE_FILE, Budget
+from utils.data_sections import SplitNames
+from utils.errors import ConfigError, require, require_seeds
+
+STUDY_CSV, SHARES_CSV, GREY_DIFFERENCES_CSV, GREY_PLOT = (
+    "grey_size.csv",
+    "shares.csv",
+    "differences.csv",
+    "grey_size.png",
+)
+GREY_FILES = (
+    *(RUNS, LARGEST_TREE, RESULTS_FILE, TABLE_FILE, REPORT_FILE),
+    *(STUDY_CSV, SHARES_CSV, GREY_DIFFERENCES_CSV, GREY_PLOT),
+)
+INTENDED = (32, 64, 128, 224)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreyData:
+    """The photos that every model takes.
+
+    Attributes:
+        source: ``pairs``, of which the whole photo is taken, or ``folders`` of photos without masks.
+        root: tree of pairs, or the folder with ``<split>/<class>/<photo>``.
+        splits: names of its train and test folders.
+        question: ``every`` asks for the class of every pair, ``largest`` for that of each photo's largest region alone.
+        workers: loader processes; ``auto`` measures how many are needed; null takes the recipe's own.
+    """
+
+    source: Literal["pairs", "folders"] = "pairs"
+    root: str = "dataset_root"
+    splits: SplitNames = field(default_factory=SplitNames)
+    question: Literal["every", "largest"] = "every"
+    workers: int | Literal["auto"] | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.root.strip()), "data.root", f"'{self.root}'", "the folder that holds the photos")
+        number = self.workers
+        require(not isinstance(number, int) or number >= 0, "data.workers", number, "null, 'auto' or a number from 0")
+        if self.source == "folders" and self.question == "largest":
+            raise ConfigError("data.question largest needs regions, which data.source folders lacks; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreyRecipes:
+    """Recipes of the models.
+
+    Attributes:
+        one_view: of ``train_Off-the-shelf.py``; its training section is the budget of all.
+        salience: only its model section is taken, and its backbone from ``one_view``.
+    """
+
+    one_view: str = "Off_the_shelfs/train_cfgs/tiny_cpu.yaml"
+    salience: str = "Off_the_shelfs/train_cfgs/salience_tiny_cpu.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreyOptions:
+    """Options of ``study_grey_size.py``.
+
+    Attributes:
+        data: which photos.
+        out: folder to fill; runs that are in it and finished are taken as they are, unfinished ones go on.
+        grey: sides in pixels of the grey copies that the selector sees, at most the classifier's input; null takes
+            those of 32, 64, 128 and 224 that are not larger.
+        seeds: training seeds.
+        budget: departures from the recipes.
+        recipe: the recipes.
+        resamples: bootstrap resamples behind each interval over test photos.
+        timing_rounds: how often a training step and an evaluation of each model are timed; 0 leaves times out.
+    """
+
+    data: GreyData = field(default_factory=GreyData)
+    out: str = "runs/grey_size"
+    grey: list[int] | None = None
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    budget: Budget = field(default_factory=Budget)
+    recipe: GreyRecipes = field(default_factory=GreyRecipes)
+    resamples: int = 2000
+    timing_rounds: int = 9
+
+    def __post_init__(self) -> None:
+        require_seeds("seeds", self.seeds)
+        require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
+        require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
+        require(self.timing_rounds >= 0, "timing_rounds", self.timing_rounds, "at least 0")
+        grey = self.grey
+        usable = grey is None or (bool(grey) and min(grey) >= 1 and len(set(grey)) == len(grey))
+        require(usable, "grey", grey, "null or different numbers of pixels, such as 16,32,64")
