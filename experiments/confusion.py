@@ -48,6 +48,8 @@ def most_confused(matrix: NDArray[np.int64], count: int) -> list[tuple[int, int,
 def save_confusion(truth: Array, predicted: Array, names: Sequence[str], path: Path) -> None:
     """Draw the share of each true class that went to each predicted class, and list the commonest confusions.
 
+    All C classes have a row and a column; the title tells top-1.
+
     Up to 20 classes carry numbers in percent; with more the colour scale is stretched so that a few percent show. A
     class without pairs has a grey row.
 
@@ -151,7 +153,7 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], layout: _Layout) -> Axes
     axes.figure.text(
         layout.left / layout.width,
         1 - 0.2 / layout.height,
-        f"Confusion matrix of {int(matrix.sum()):,} pairs",
+        _title(matrix),
         size=10.5,
         weight="bold",
         va="center",
@@ -174,6 +176,11 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], layout: _Layout) -> Axes
     if layout.numbered:
         _write_numbers(axes, share)
     return image
+
+
+def _title(matrix: NDArray[np.int64]) -> str:
+    pairs, right = int(matrix.sum()), int(matrix.trace())
+    return f"Confusion matrix of {pairs:,} pairs" + (f", {100 * right / pairs:.1f} % of them right" if pairs else "")
 
 
 def _write_numbers(axes: Axes, share: NDArray[np.float64]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import softmax
 
 from datasets.index import PairIndex
-from experiments.confusion import save_confusion
+from experiments.confusion import confusion_counts, save_confusion
 from experiments.figures import save_curves, save_per_class
 from experiments.kinds import Config, Kind
 from experiments.measures import PAIRS_FILE, TABLE_FILE, Measures, measures_csv, measures_with_intervals, save_measures
@@ -24,6 +24,7 @@ from utils.run_directory import LOGITS_FILE, METRICS_FILE, RunDirectory
 
 PREDICTIONS_FILE = "predictions.csv"
 PER_CLASS_FILE = "per_class.csv"
+CONFUSION_FILE = "confusion.csv"
 TOP = 5
 
 
@@ -63,6 +64,7 @@ def write_outcome(
     save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / PER_CLASS_FILE)
     save_curves(progress.rows, run.path / "curves.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")
+    write_text(run.path / CONFUSION_FILE, confusion_csv(test.label, predicted, names))
     run.write_json("timing.json", timing)
     files = [PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE]
     if measured:
@@ -134,6 +136,12 @@ def prediction_cells(truth: np.ndarray, logits: np.ndarray, names: Sequence[str]
     for row, ranked in enumerate(top):
         best = [cell for k in ranked for cell in (names[k], f"{probabilities[row, k]:.6f}")]
         yield [names[truth[row]], names[ranked[0]], *best]
+
+
+def confusion_csv(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> str:
+    """Return the number of pairs by true class (line) and predicted class (column); all C classes have both."""
+    counts = confusion_counts(truth, predicted, len(names)).tolist()
+    return _csv(["truth", *names], ([name, *row] for name, row in zip(names, counts, strict=True)))
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from experiments.measures import PAIRS_FILE
-from experiments.outcome import PER_CLASS_FILE, PREDICTIONS_FILE, TOP, prediction_cells
+from experiments.outcome import CONFUSION_FILE, PER_CLASS_FILE, PREDICTIONS_FILE, TOP, prediction_cells
 from experiments.statistics import scores_with_intervals
 from experiments.verification.checks import Check, file_differences, key_differences, score_differences, shortened
 from experiments.verification.logged import check_log
@@ -33,6 +34,7 @@ def check_recorded(run: Recorded) -> list[Check]:
         _check_logits(run),
         _check_lines(run),
         _check_per_class(run),
+        _check_confusion(run),
         *check_measures(run),
         check_log(run),
     ]
@@ -187,6 +189,26 @@ def _check_per_class(run: Recorded) -> Check:
             if line.get(column) != value
         ]
     check.differences = shortened(found, "cells")
+    return check
+
+
+def _check_confusion(run: Recorded) -> Check:
+    check = Check(CONFUSION_FILE, f"counts the lines of {PREDICTIONS_FILE}")
+    if run.lines is None:
+        return Check(CONFUSION_FILE, f"{PREDICTIONS_FILE} cannot be read", done=False)
+    try:
+        with (run.path / CONFUSION_FILE).open(encoding="utf-8", newline="") as file:
+            found = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        return Check(CONFUSION_FILE, "is not there, as an earlier version wrote none", done=False)
+    except (OSError, ValueError, csv.Error) as error:
+        check.differences.append(f"cannot be read ({error})")
+        return check
+    counts = Counter((line["truth"], line["prediction"]) for line in run.lines)
+    wanted = [["truth", *run.classes]]
+    wanted += [[truth, *(str(counts[truth, predicted]) for predicted in run.classes)] for truth in run.classes]
+    wrong = [number for number, pair in enumerate(zip_longest(found, wanted), start=1) if pair[0] != pair[1]]
+    check.differences = shortened([f"line {number} is not what {PREDICTIONS_FILE} gives" for number in wrong], "lines")
     return check
 
 

@@ -122,6 +122,7 @@ def test_confusion_cells_hold_row_shares_and_their_colours(tmp_path: Path, drawn
     numbers = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
     assert numbers == {(0, 0): "75", (0, 1): "25", (1, 1): "100"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ketchup (4)", "chili $paste$ (2)", "absent (0)"]
+    assert "Confusion matrix of 6 pairs, 83.3 % of them right" in [text.get_text() for text in drawn[0].texts]
 
     picture = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
 

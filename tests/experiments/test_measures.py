@@ -17,6 +17,7 @@ from experiments.measures import (
     read_measures,
     save_measures,
 )
+from experiments.outcome import confusion_csv
 from experiments.statistics import grouped_intervals
 from tests.experiments.measured_model import OPTIONS
 from utils.errors import DataError, RunError
@@ -140,3 +141,10 @@ def test_a_damaged_file_of_pairs_is_refused(tmp_path: Path) -> None:
         np.savez(path, names=np.array(names), values=values)
         with pytest.raises(DataError, match="one column of numbers for each of its names"):
             read_measures(path)
+
+
+def test_the_table_of_confusions_has_every_class_in_both_directions() -> None:
+    """Also one without pairs, one that is never predicted, and one called like the heading."""
+    names = ["truth", "sauce, red", "absent"]
+    lines = list(csv.reader(confusion_csv(np.array([0, 0, 1]), np.array([0, 1, 1]), names).splitlines()))
+    assert lines == [["truth", *names], ["truth", "1", "1", "0"], ["sauce, red", "0", "1", "0"], ["absent", *"000"]]

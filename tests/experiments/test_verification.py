@@ -129,6 +129,10 @@ def test_metrics_name_what_they_were_computed_from(run: Path) -> None:
             ["tomato: f1 is 0.987654, and predictions.csv"],
         ),
         (
+            lambda run: edit_line(run / "confusion.csv", 3, 1, "77"),
+            ["confusion.csv: line 3 is not what predictions.csv gives"],
+        ),
+        (
             lambda run: (run / "config.yaml").write_text((run / "config.yaml").read_text() + "# note\n"),
             ["config.yaml: was changed since the run was started"],
         ),
@@ -166,7 +170,8 @@ def test_metrics_name_what_they_were_computed_from(run: Path) -> None:
         ),
     ],
     ids=[
-        *("metrics", "interval", "training", "prediction", "probability", "cells", "classes", "configuration"),
+        *("metrics", "interval", "training", "prediction", "probability", "cells", "classes"),
+        *("confusions", "configuration"),
         *("cut logits", "other logits", "a class less", "no predictions", "cut weights", "header", "no validation"),
         *("another score", "no score", "logged validation", "way out"),
     ],
@@ -229,12 +234,14 @@ def test_other_pairs_are_told_and_missing_ones_are_a_mistake(
 def test_a_run_of_an_earlier_version_is_scored_without_hashes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     del metrics["computed_from"], metrics["data"]
+    (run / "confusion.csv").unlink()
     (run / "metrics.json").write_text(json.dumps(metrics))
     (run / "env.json").unlink()
     assert verify(VerifyOptions(runs=[run], scores_only=True))
     said = capsys.readouterr().out
     assert "--  files: metrics.json names no files" in said
     assert "--  config.yaml: env.json holds no hash of it" in said
+    assert "--  confusion.csv: is not there" in said
 
 
 def test_another_machine_may_round_otherwise(run: Path) -> None:
