@@ -97,8 +97,9 @@ def measure_pairs(index: PairIndex) -> Measured:
     """
     by_photo = np.argsort(index.photo_codes(), kind="stable")
     photos = np.split(by_photo, np.flatnonzero(np.diff(index.photo_codes()[by_photo])) + 1)
-    # Decoding leaves Python's lock, but Pillow's warnings, which an archive's photos are read with, know no threads.
-    with ThreadPoolExecutor(available_cores() if index.archive is None else 1) as pool:
+    # Decoding leaves Python's lock, but Pillow's warnings, which whole photos are read with, know no threads.
+    cut_outs = index.masked and index.archive is None
+    with ThreadPoolExecutor(available_cores() if cut_outs else 1) as pool:
         measured = pool.map(partial(_measure_photo, index), photos)
         # A bar where somebody watches.
         bar = tqdm(measured, total=len(photos), desc=f"colours of {index.split}", unit=" photos", disable=None)

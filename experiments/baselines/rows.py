@@ -20,6 +20,7 @@ BASELINES = (
     "geometry only",
     "colour histogram",
 )
+_OF_MASKS = ("label-only context", "label-only context + geometry", "geometry only")
 # Beside the labels three numbers, whatever the place: area, height and width of the box.
 _THREE = [GEOMETRY.index(name) for name in ("area_fraction", "box_height", "box_width")]
 
@@ -33,9 +34,10 @@ def baseline_rows(train: PairIndex, test: PairIndex, *, resamples: int, colour: 
       name that is missing is the answer, and this row is very high.
     - ``label-only context + geometry``: and the roi's share of the photo, height and width of its box.
     - ``geometry only``: that share and the box with its place.
-    - ``colour histogram``: the colours of the roi without their place.
+    - ``colour histogram``: the colours of the roi without their place; of photos without masks those of the photo.
 
-    Geometry comes from the manifest; without one it is measured on the stored cut-outs, which decodes every pair.
+    Geometry comes from the manifest; without one it is measured on the stored cut-outs, which decodes every pair. Of
+    photos without masks only the first and the last are fitted, to the colours of the whole photo.
 
     Args:
         train: pairs to fit on.
@@ -55,8 +57,9 @@ def baseline_rows(train: PairIndex, test: PairIndex, *, resamples: int, colour: 
     contexts = [label_context(index.label, np.array(index.stems), names) for index in (train, test)]
     geometry: list[NDArray[np.float64] | None] = [manifest_geometry(index) for index in (train, test)]
     places = [part for part in geometry if part is not None]
-    measured = [measure_pairs(index) for index in (train, test)] if colour or len(places) < 2 else []
-    if len(places) < 2:  # both from one source, so that they are alike
+    masked = train.masked and test.masked
+    measured = [measure_pairs(index) for index in (train, test)] if colour or (masked and len(places) < 2) else []
+    if masked and len(places) < 2:  # both from one source, so that they are alike
         places = [part.geometry for part in measured]
     three = [part[:, _THREE] for part in places]
     fits: tuple[Callable[[], Array], ...] = (
@@ -71,6 +74,8 @@ def baseline_rows(train: PairIndex, test: PairIndex, *, resamples: int, colour: 
         row: dict[str, Any] = {"model": name}
         if name == "colour histogram" and not colour:
             row["note"] = "not fitted: colours were switched off"
+        elif name in _OF_MASKS and not masked:
+            row["note"] = "not fitted: the photos have no masks"
         else:
             row |= scores_with_intervals(
                 test.label, fit(), test.group, test.classes.ambiguous_indices, resamples=resamples

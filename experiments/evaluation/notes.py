@@ -41,7 +41,7 @@ def reading_notes(document: Document) -> list[str]:
         notes.append(f"Left out of pairs and outputs: {', '.join(document['exclude'])}.")
     if not document["ambiguous"]:
         notes.append("The data declare no ambiguous class, so ambiguous-F1 is undefined.")
-    if any(row.get("top1") is not None for row in document["baselines"]):
+    if any(row.get("top1") is not None and "context" in row["model"] for row in document["baselines"]):
         notes.append(
             "Baselines without a network were fitted on the training split; a claim that context helps must beat those "
             "that know the names of the other classes of the photo. They know them without error, and every class of a "
