@@ -1,4 +1,4 @@
-"""Looks for whatever makes scores untrue: in archives, in trees of pairs and in runs. Changes nothing.
+"""Looks for whatever makes scores untrue: in archives, trees of pairs, class folders and runs. Changes nothing.
 
 python doctor.py FoodSeg103 dataset_root runs/first
 
@@ -15,6 +15,7 @@ from datasets.doctor.archive_check import LookOptions
 from datasets.doctor.check import Examiner, refuse_interrupted
 from datasets.doctor.counts import TRAIN_SPLIT
 from datasets.doctor.findings import check_codes
+from datasets.doctor.folders_check import class_folder_splits
 from datasets.doctor.near_duplicates import NEAR_BITS
 from datasets.doctor.report import Report, publish
 from datasets.doctor.tree_check import TREE_FILES
@@ -34,7 +35,13 @@ def _codes(text: str) -> list[str]:
 def _parser() -> Parser:
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("paths", type=Path, nargs="*", metavar="PATH", help="folder of an archive, of a tree of pairs or of a run")
+    add(
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="folder of an archive, of pairs, of class folders or of a run",
+    )
     add("--json", type=Path, metavar="FILE", help="one file for all findings (default: PATH.doctor.json beside each)")
     add(
         "--near_duplicates",
@@ -69,7 +76,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _kind(path: Path) -> str:
-    """Say what a folder is: ``archive``, ``pairs`` or ``run``; a ``ConfigError`` where it is none of them."""
+    """Say what a folder is: ``archive``, ``pairs``, ``folders`` or ``run``; a ``ConfigError`` where it is none."""
     if not path.is_dir():
         siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"{path} is not a folder{nearest(path.name, siblings)}")
@@ -79,9 +86,11 @@ def _kind(path: Path) -> str:
         return "run"
     if any((path / name).is_file() for name in TREE_FILES) or any(path.glob(f"*/{VIEW_FOLDERS[0]}")):
         return "pairs"
+    if class_folder_splits(path):
+        return "folders"
     raise ConfigError(
-        f"{path} is no archive (with {PICTURE_FOLDER}/), no tree of pairs (with train/{VIEW_FOLDERS[0]}/) and no run "
-        f"(with {RUN_FILES[0]}); name one of them"
+        f"{path} is no archive (with {PICTURE_FOLDER}/), no tree of pairs (with train/{VIEW_FOLDERS[0]}/), holds no "
+        f"class folders (train/<class>/<photo>) and is no run (with {RUN_FILES[0]}); name one of them"
     )
 
 
@@ -102,6 +111,7 @@ def main(arguments: list[str]) -> None:
         if getattr(options, name) is not None and "archive" not in kinds.values():
             raise ConfigError(f"--{name} is for archives, and none of the folders is one; name one or leave it out")
     reports: list[Report] = []
+    look_at = {"archive": examiner.archive, "pairs": examiner.tree, "folders": examiner.folders}
     with StopSignals() as stop:
         for path, kind in kinds.items():
             if kind == "run":
@@ -109,7 +119,7 @@ def main(arguments: list[str]) -> None:
 
                 reports.append(examine_run(path))
             else:
-                report, _ = examiner.archive(path, stop) if kind == "archive" else examiner.tree(path, stop)
+                report, _ = look_at[kind](path, stop)
                 reports.append(report)
             refuse_interrupted(stop)
     sys.exit(publish(reports, print, json_file=options.json, accept=accept))

@@ -2,39 +2,21 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.classes import ClassMap
+from datasets.folder_listing import PHOTO_SUFFIXES, PhotoListing, list_photos
 from datasets.index import PairIndex
-from datasets.links import LinkGuard
-from datasets.listing import SUFFIXES, VIEW_FOLDERS, is_left_aside, visible_folders
+from datasets.listing import VIEW_FOLDERS, is_left_aside, visible_folders
 from datasets.photo_header import read_photo_files
 from datasets.picture_size import DATA_LIMIT, PixelLimit
 from datasets.scan import ScannedPair
 from utils.data_sections import SplitNames
 from utils.errors import DataError, nearest, problem_list
-from utils.names import all_safe, name_problem, shown
 
-PHOTO_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff")
 USUAL_NAMES = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation", "testing")}
 LAYOUT = "<split>/<class>/<photo>"
-
-
-@dataclass
-class _Listing:
-    """The photos of one split: for each class, stem -> suffix; problems, one line each; what was ignored."""
-
-    root: Path
-    split: str
-    classes: ClassMap
-    trained: str | None
-    files: list[dict[str, str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    hidden: int = 0
-
-    def folder(self, label: int) -> Path:
-        return self.root / self.split / self.classes.folders[label]
 
 
 def index_folders(
@@ -66,10 +48,9 @@ def index_folders(
     """
     check_class_folders(root, split, splits, split_option)
     trained = splits.train if (root / splits.train).is_dir() else None
-    every_class = classes or folder_classes_of(root, split, splits)
+    every_class = classes or folder_classes_of(root, split, splits.train)
     kept = every_class.without(exclude)
-    listing = _Listing(root, split, kept, trained)
-    _list(listing, frozenset(every_class.folders) - frozenset(kept.folders))
+    listing = list_photos(root, split, kept, trained, frozenset(every_class.folders) - frozenset(kept.folders))
     pairs = _pairs(listing, limit)
     _check_classes(listing, require_every_class)
     if listing.problems:
@@ -83,9 +64,9 @@ def index_folders(
     return replace(PairIndex.from_pairs(root, split, kept, pairs, notes), masked=False, limit=limit)
 
 
-def folder_classes_of(root: Path, split: str, splits: SplitNames) -> ClassMap:
+def folder_classes_of(root: Path, split: str, train_split: str) -> ClassMap:
     """Return the class folders of the training split, or of the split itself where there is none, in sorted order."""
-    base = root / (splits.train if (root / splits.train).is_dir() else split)
+    base = root / (train_split if (root / train_split).is_dir() else split)
     names = tuple(sorted(visible_folders(base)))
     try:
         return ClassMap(names, names)
@@ -148,68 +129,11 @@ def _no_split(root: Path, split: str, splits: SplitNames, split_option: str, pre
     )
 
 
-def _list(listing: _Listing, skipped: frozenset[str]) -> None:
-    base, guard = listing.root / listing.split, LinkGuard(listing.root)
-    if problems := guard.folder_problems(base):
-        raise DataError(problem_list(f"{base} cannot be used", problems))
-    labels = {folder: label for label, folder in enumerate(listing.classes.folders)}
-    listing.files = [{} for _ in labels]
-    with os.scandir(base) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if is_left_aside(entry.name):
-            listing.hidden += 1
-        elif problem := guard.entry_problem(entry):
-            listing.problems.append(problem)
-        elif not entry.is_dir():
-            listing.problems.append(f"{entry.path} is no class folder; remove it, or put it into a class folder")
-        elif entry.name in labels:
-            listing.files[labels[entry.name]] = _list_class(listing, base / entry.name, guard)
-        elif entry.name not in skipped:
-            listing.problems.append(_unknown_class(listing, entry.name))
-
-
-def _unknown_class(listing: _Listing, name: str) -> str:
-    folder, hint = listing.root / listing.split / name, nearest(name, listing.classes.folders)
-    if listing.trained is None or listing.trained == listing.split:
-        return f"the folder {folder} is not in the class list; remove it{hint}"
-    where = listing.root / listing.trained
-    return f"{where} has no class '{name}' as {folder} has; add photos to {where / name}, or remove {folder}{hint}"
-
-
-def _list_class(listing: _Listing, folder: Path, guard: LinkGuard) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  # runs once per file; Path takes five times as long
-            if is_left_aside(entry.name):
-                listing.hidden += 1
-            elif problem := guard.entry_problem(entry) or _file_problem(folder, entry, stem, suffix):
-                listing.problems.append(problem)
-            elif stem in found:
-                twin = folder / (stem + found[stem])
-                listing.problems.append(f"{twin} and {entry.path} share the stem '{stem}'; rename one, or remove it")
-            else:
-                found[stem] = suffix
-    return found
-
-
-def _file_problem(folder: Path, entry: "os.DirEntry[str]", stem: str, suffix: str) -> str | None:
-    if entry.is_dir():
-        return f"{entry.path} is a folder in a class folder; move its photos up into {folder}, or the folder beside it"
-    if problem := None if all_safe((stem,)) else name_problem(stem):
-        return f"{folder} holds a file called {shown(stem)}, which {problem}; rename it"
-    if suffix.lower() not in PHOTO_SUFFIXES or not entry.is_file():
-        return f"{entry.path} is no picture ({', '.join(PHOTO_SUFFIXES)}); remove it"
-    return f"{entry.path} has 0 bytes; copy it again, or remove it" if entry.stat().st_size == 0 else None
-
-
-def _pairs(listing: _Listing, limit: PixelLimit) -> list[ScannedPair]:
+def _pairs(listing: PhotoListing, limit: PixelLimit) -> list[ScannedPair]:
     """Read the headers of the listed photos in order of class and stem; report those that cannot be read."""
-    keys = [(label, stem) for label, files in enumerate(listing.files) for stem in sorted(files)]
-    paths = (listing.folder(label) / (stem + listing.files[label][stem]) for label, stem in keys)
+    listed = list(listing.paths())
     pairs = []
-    for (label, stem), found in zip(keys, read_photo_files(paths, limit), strict=True):
+    for (label, stem, _), found in zip(listed, read_photo_files((path for _, _, path in listed), limit), strict=True):
         if isinstance(found, DataError):
             listing.problems.append(str(found))
             continue
@@ -219,7 +143,7 @@ def _pairs(listing: _Listing, limit: PixelLimit) -> list[ScannedPair]:
     return pairs
 
 
-def _check_classes(listing: _Listing, require_every_class: bool) -> None:
+def _check_classes(listing: PhotoListing, require_every_class: bool) -> None:
     if len(listing.classes) < 2:
         listing.problems.append(
             f"there is only one class, '{listing.classes.names[0]}'; a classifier needs at least two: add a folder for "

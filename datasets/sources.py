@@ -89,7 +89,7 @@ def class_names_of(data: DataConfig, split: str, split_option: str = "data.split
     """
     _check_source(data, split, split_option)
     if data.source == "folders":
-        return folder_classes_of(Path(data.root), split, data.splits).names
+        return folder_classes_of(Path(data.root), split, data.splits.train).names
     if data.source == "pairs":
         return declared_classes(Path(data.root), []).names
     return archive_classes(tuple(load_class_file(Path(data.root) / CLASS_FILE).values()), data.archive).names

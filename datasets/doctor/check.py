@@ -1,4 +1,4 @@
-"""Archives and trees of pairs, checked: what ``doctor.py`` and ``preprocess_foodseg103.py --check`` share."""
+"""Archives, pairs and class folders, checked: what ``doctor.py`` and ``preprocess_foodseg103.py --check`` share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets.archive import PICTURE_FOLDER
 from datasets.doctor.archive_check import ArchiveCheck, LookOptions
 from datasets.doctor.counts import TRAIN_SPLIT
+from datasets.doctor.folders_check import FoldersCheck
 from datasets.doctor.near_duplicates import NEAR_BITS, require_bits
 from datasets.doctor.report import Report, publish
 from datasets.doctor.staleness import compare
@@ -18,7 +19,7 @@ from utils.errors import ConfigError, DataError, InterruptedRunError
 
 @dataclass(frozen=True)
 class Examiner:
-    """Looks at archives and trees; every file is decoded, none is written.
+    """Looks at archives, trees and class folders; every file is decoded, none is written.
 
     Attributes:
         options: how it looks.
@@ -45,6 +46,12 @@ class Examiner:
         check = TreeCheck(root, self.options.near_duplicates, self.options.limit, self.options.train_split)
         check.run(self.workers or available_cores(), stop)
         return Report(root, "pairs", check.looked_at, check.findings), check
+
+    def folders(self, root: Path, stop: StopSignals) -> tuple[Report, FoldersCheck]:
+        """Check class folders of photos; what a signal in ``stop`` leaves undone is missing."""
+        check = FoldersCheck(root, self.options.near_duplicates, self.options.limit, self.options.train_split)
+        check.run(self.workers or available_cores(), stop)
+        return Report(root, "folders", check.looked_at, check.findings), check
 
 
 def check(

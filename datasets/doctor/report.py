@@ -18,7 +18,7 @@ class Report:
 
     Attributes:
         path: the folder.
-        kind: what it is: ``archive``, ``pairs`` or ``run``.
+        kind: what it is: ``archive``, ``pairs``, ``folders`` or ``run``.
         looked_at: what was checked, in words.
         findings: what there is to say.
     """
