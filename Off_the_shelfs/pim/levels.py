@@ -90,18 +90,19 @@ def _chosen(levels: list[int] | None, offered: int, name: str) -> tuple[int, ...
     return indices
 
 
-def prune(model: nn.Module, name: str, taps: Taps, size: int) -> None:
+def prune(model: nn.Module, name: str, taps: Taps, size: int) -> list[Level]:
     """Take out of a model, in place, what no map depends on; what cannot be taken out gets no gradient.
 
-    The model can still be called as a whole; its output is then no vector.
+    The model can still be called as a whole; its output is then no vector. Returns the shapes of the maps.
     """
     last = _mergers_until(taps, len(_mergers(model))) if taps.merging_stages else taps.indices[-1]
     # timm's own numbers would change with the number of layers that are left.
     cast(Callable[..., Any], model.prune_intermediate_layers)([last], prune_norm=True, prune_head=True)
-    gradients = _run(model, name, taps, size, _reached)
+    reached, levels = _run(model, name, taps, size, lambda given, maps: (_reached(given, maps), _levels(name, maps)))
     for parameter_name, parameter in model.named_parameters():
-        if parameter_name not in gradients:
+        if parameter_name not in reached:
             parameter.requires_grad = False
+    return cast(list[Level], levels)
 
 
 def _mergers_until(taps: Taps, last_stage: int) -> int:
@@ -115,13 +116,14 @@ def level_shapes(model: nn.Module, name: str, taps: Taps | None, size: int) -> l
     Raises:
         ConfigError: the model gives no maps, or cannot take such pictures.
     """
-    return cast(list[Level], _run(model, name, taps, size, lambda _, maps: [_level(name, found) for found in maps]))
+    return cast(list[Level], _run(model, name, taps, size, lambda _, maps: _levels(name, maps)))
 
 
-def _level(name: str, found: Tensor) -> Level:
-    if found.dim() != 4:
-        raise ConfigError(f"backbone '{name}' gives no maps of features but shapes {tuple(found.shape)}; {_NO_MAPS}")
-    return Level(*found.shape[1:])
+def _levels(name: str, maps: list[Tensor]) -> list[Level]:
+    odd = next((tuple(found.shape) for found in maps if found.dim() != 4), None)
+    if odd is not None:
+        raise ConfigError(f"backbone '{name}' gives no maps of features but shapes {odd}; {_NO_MAPS}")
+    return [Level(*found.shape[1:]) for found in maps]
 
 
 def check_saves_memory(model: nn.Module, name: str) -> None:

@@ -15,7 +15,7 @@ from Off_the_shelfs.pim.checkpoint import read_pim_weights
 from Off_the_shelfs.pim.classifiers import PositionClassifier
 from Off_the_shelfs.pim.combiner import Combiner
 from Off_the_shelfs.pim.config import PimConfig
-from Off_the_shelfs.pim.levels import Level, check_saves_memory, find_taps, level_shapes, prune
+from Off_the_shelfs.pim.levels import Level, check_saves_memory, find_taps, prune
 from Off_the_shelfs.pim.losses import pim_losses
 from Off_the_shelfs.pim.maps import PIM_METHODS, energy_maps, kept_maps, score_maps
 from Off_the_shelfs.pim.measures import pim_measures
@@ -120,11 +120,11 @@ class PimBackbone(Backbone):
 
     def __init__(self, trunk: Backbone, config: BackboneConfig, n_classes: int) -> None:
         taps = find_taps(trunk.model, config.name, config.pim, trunk.image_size)
-        prune(trunk.model, config.name, taps, trunk.image_size)
+        levels = prune(trunk.model, config.name, taps, trunk.image_size)
         super().__init__(trunk.model, replace(config, features="pooled", pim=PimConfig()), trunk.image_size)
         self.source, self.origin, self.notes = trunk.source, trunk.origin, trunk.notes
         self.taps = taps
-        self.levels = level_shapes(trunk.model, config.name, taps, trunk.image_size)
+        self.levels = levels
         self.pim = config.pim
         self.plug_in = PlugIn(self.levels, config.pim, n_classes)
         self.num_features = config.pim.width

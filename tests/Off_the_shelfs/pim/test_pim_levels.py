@@ -74,7 +74,6 @@ def test_merged_taps_are_what_the_next_stage_begins_with(name: str, options: dic
         ("test_efficientnet", {}),
         ("test_resnet", {}),
         ("test_vit", {"img_size": 64}),
-        ("mixer_s32_224", {"num_blocks": 4, "img_size": 64}),
         SWIN,
     ],
 )
