@@ -66,4 +66,7 @@ def rank_positions(logits: Tensor) -> Tensor:
 
 def take(values: Tensor, positions: Tensor) -> Tensor:
     """Return values B×n×D at positions B×n of values B×S×D; gradients pass through the values alone."""
-    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+    # Whole rows are copied; gather would look up each number by itself.
+    first = torch.arange(len(values), device=values.device).unsqueeze(1) * values.shape[1]
+    taken = values.flatten(0, 1).index_select(0, (positions + first).flatten())
+    return taken.view(*positions.shape, values.shape[-1])
