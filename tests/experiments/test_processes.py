@@ -85,6 +85,8 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
     assert_close(metrics[0]["test"], metrics[1]["test"])
     assert metrics[1]["test"]["n_pairs"] == 20
+    assert_close(metrics[0]["measures"], metrics[1]["measures"])
+    assert metrics[1]["measures"]["most/top1"]["value"] == pytest.approx(metrics[1]["test"]["top1"])
 
 
 def test_two_processes_equal_one(launch: Launch) -> None:
@@ -103,6 +105,7 @@ def test_evaluation_shares_the_pairs(launch: Launch, monkeypatch: pytest.MonkeyP
     evaluate(launch.folder, "together", "evaluated_alone")
     results = [json.loads((folder / "results.json").read_text()) for folder in (alone, together)]
     assert_close(results[0]["runs"]["together"]["conditions"], results[1]["runs"]["together"]["conditions"], 1e-6)
+    assert_close(*(one["runs"]["together"]["measures"] for one in results))
     assert results[1]["baselines"] == results[0]["baselines"]
     files = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) for folder in (alone, together)]
     assert files[0] == files[1]
@@ -116,6 +119,12 @@ def read_rows(path: Path) -> list[list[float | str]]:
     """Read a table in which numbers have a point."""
     with path.open() as file:
         return [[float(cell) if "." in cell else cell for cell in row] for row in csv.reader(file)]
+
+
+def test_a_process_without_pairs_measures_nothing_and_waits_for_nobody(launch: Launch) -> None:
+    assert [answers["measure few"] for answers in launch.answers] == [
+        {"pair/label": [7, 5], "pair/square": [49, 25]}
+    ] * 2
 
 
 def test_disagreement_is_told_to_both(launch: Launch) -> None:

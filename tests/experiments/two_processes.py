@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import torch
 from accelerate import Accelerator
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import elastic_launch
@@ -25,10 +27,14 @@ from experiments.commands import train_command
 from experiments.evaluation.command import evaluate_runs
 from experiments.evaluation.options import EvaluateOptions, EvaluationData
 from experiments.kinds import OFF_THE_SHELF
+from Off_the_shelfs.model import OffTheShelf
 from tests.experiments.head_training import train_heads
+from tests.experiments.measured_model import MeasuresLabels, measures
 from tests.experiments.start_processes import free_port, start_processes, wait_for
+from utils.batch import Batch
 from utils.devices import make_accelerator
 from utils.errors import InterruptedRunError, UserError, run_script
+from utils.measures import compute_measures
 from utils.sections import TrainConfig
 from utils.watch import watched
 
@@ -37,7 +43,7 @@ IN_EPOCH_2 = 8  # optimiser step; an epoch has 6
 
 
 def train(folder: Path, name: str, *options: str) -> None:
-    """Train a tiny model without BatchNorm on 48 pairs in batches of 9: the last step of an epoch has 3.
+    """Train a tiny model without BatchNorm, with measures, on 48 pairs in batches of 9: an epoch's last step has 3.
 
     Two processes take 5 and 4 pairs of a step, in micro-batches of 2, 2, 1 and of 2, 1, 1; with micro-batches of 1,
     one of them gets a copy in place of a fifth.
@@ -55,7 +61,8 @@ def train(folder: Path, name: str, *options: str) -> None:
         "--train.log_every",
         "1",
     ]
-    train_command(OFF_THE_SHELF, [*shared, "--eval.resamples", "100", *options])
+    with patch.object(OffTheShelf, "measures", measures):
+        train_command(OFF_THE_SHELF, [*shared, "--eval.resamples", "100", *options])
 
 
 @contextlib.contextmanager
@@ -78,17 +85,26 @@ def signal_after(step: int, number: int, *, rank: int | None = None) -> Iterator
 
 def evaluate(folder: Path, run: str, out: str) -> dict[str, Any]:
     """Evaluate a run under all kinds of conditions; batches of 3 leave the last one short."""
-    return evaluate_runs(
-        EvaluateOptions(
-            run=[str(folder / run)],
-            suite=str(folder / "suite.yaml"),
-            out=str(folder / out),
-            data=EvaluationData(workers=0),
-            batch_size=3,
-            resamples=100,
-            device="cpu",
-        )
+    options = EvaluateOptions(
+        run=[str(folder / run)],
+        suite=str(folder / "suite.yaml"),
+        out=str(folder / out),
+        data=EvaluationData(workers=0),
+        batch_size=3,
+        resamples=100,
+        device="cpu",
     )
+    with patch.object(OffTheShelf, "measures", measures):
+        return evaluate_runs(options)
+
+
+def measure_few(accelerator: Accelerator) -> dict[str, list[float]]:
+    """Return what is measured of two pairs and of none, where process 0 sees both pairs and process 1 none."""
+    two = Batch(views={}, label=torch.tensor([5, 7]), index=torch.tensor([1, 0]), content_box={}, flip={})
+    batches = [two] if accelerator.is_main_process else []
+    few = compute_measures(MeasuresLabels(), batches, lambda _: {}, accelerator, n_pairs=2)
+    none = compute_measures(MeasuresLabels(), [], lambda _: {}, accelerator, n_pairs=2)
+    return {name: values.tolist() for name, values in (few | none).items()}
 
 
 def disagree(folder: Path, accelerator: Accelerator) -> str:
@@ -120,6 +136,7 @@ PHASES: dict[str, Callable[[Path, Accelerator], Any]] = {
     "together": lambda folder, _: train(folder, "together"),
     "copies": lambda folder, _: train(folder, "copies", "--train.micro_batch", "1", "--train.epochs", "1"),
     "evaluate": lambda folder, _: len(evaluate(folder, "together", "evaluated_together")),
+    "measure few": lambda _, accelerator: measure_few(accelerator),
     "disagree": disagree,
     "continue": lambda folder, _: train(folder, "begun_alone", *RESUME),
     "stop": lambda folder, _: stop(folder),
