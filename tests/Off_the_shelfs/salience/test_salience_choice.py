@@ -93,7 +93,7 @@ def test_a_draw_from_content_is_the_same_whatever_the_seed_the_batch_and_its_ord
     torch.manual_seed(1)
     assert torch.equal(draws(pictures), first)
     assert torch.equal(draws(pictures.flip(0)), first.flip(0))
-    assert torch.equal(torch.cat([draws(one) for one in pictures.split(1)]), first)
+    assert torch.equal(torch.cat([draws(one) for one in torch.split(pictures, 1)]), first)
     layout = pictures.to(memory_format=torch.channels_last)
     assert torch.equal(draws(layout), first)
 

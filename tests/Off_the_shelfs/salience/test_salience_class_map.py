@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from Off_the_shelfs.salience.class_map import ClassSelection
 from utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def test_a_checkpoint_brings_its_map(build: "Build", class_map: Path) -> None:
     model.take_classes(NAMES)
     class_map.unlink()
     loaded.load_state_dict(model.state_dict())
+    assert isinstance(loaded.head, ClassSelection)
     assert loaded.head.output.tolist() == [0, 497, 491]
 
 

@@ -37,7 +37,7 @@ def train(model: SalienceClassifier, pictures: Tensor, label: Tensor, steps: int
         output = model({"photo": pictures[rows]})
         losses = model.losses(output, label[rows], lambda x, y: F.cross_entropy(x, y, reduction="none"))
         optimizer.zero_grad()
-        losses.mean().backward()
+        torch.autograd.backward(losses.mean())
         optimizer.step()
     model.eval()
 

@@ -33,7 +33,7 @@ def train_steps(model: SalienceClassifier, steps: int = 2, pairs: int = 4) -> to
         model.train().set_progress(step / steps)
         pictures, label = torch.randn(pairs, 3, side, side), torch.arange(pairs) % 2
         optimizer.zero_grad()
-        model.losses(model({"photo": pictures}), label, criterion).mean().backward()
+        torch.autograd.backward(model.losses(model({"photo": pictures}), label, criterion).mean())
         optimizer.step()
     return optimizer
 
@@ -80,7 +80,9 @@ def test_evaluation_is_one_pass_over_the_largest_logits_view(build: "Build") -> 
     model = build().eval()
     pictures = torch.randn(6, 3, 48, 48)
     logits = model.salience(model.grey_copies(pictures))
-    views = [model.colour_view(one, int(row.argmax())) for one, row in zip(pictures.split(1), logits, strict=True)]
+    views = [
+        model.colour_view(one, int(row.argmax())) for one, row in zip(torch.split(pictures, 1), logits, strict=True)
+    ]
     seen: list[Tensor] = []
     model.backbone.register_forward_hook(lambda _module, arguments, _output: seen.append(arguments[0]))
     answer = model({"photo": pictures})
@@ -97,8 +99,8 @@ def test_evaluation_is_bit_identical_whatever_the_seed_and_independent_of_the_ba
         first, choice = model({"photo": pictures}), model.look(pictures).choice
         torch.manual_seed(1)
         assert torch.equal(model({"photo": pictures}), first)
-        assert torch.equal(torch.cat([model.look(one).choice for one in pictures.split(1)]), choice)
-        alone = torch.cat([model({"photo": one}) for one in pictures.split(1)])
+        assert torch.equal(torch.cat([model.look(one).choice for one in torch.split(pictures, 1)]), choice)
+        alone = torch.cat([model({"photo": one}) for one in torch.split(pictures, 1)])
         torch.testing.assert_close(alone, first)
         assert len(set(choice.tolist())) > 1 or choose == "learned"
 
@@ -190,7 +192,7 @@ def test_mixed_precision_is_finite_and_reduces_pictures_in_full(build: "Build", 
         output = model({"photo": pictures})
         assert model.look(pictures).picture.dtype == torch.float32
     loss = model.losses(output, label, criterion).mean()
-    (1024 * loss).backward()  # as a loss scaler does, since fp16 loses small gradients
+    torch.autograd.backward(1024 * loss)  # as a loss scaler does, since fp16 loses small gradients
     gradients = [weight.grad for weight in model.selector.parameters() if weight.grad is not None]
     assert output.logits.dtype == dtype
     assert torch.isfinite(loss)

@@ -32,7 +32,7 @@ def test_an_average_leaves_the_size_free() -> None:
 def test_logits_are_not_bounded_and_pictures_do_not_see_each_other_in_eval_mode() -> None:
     net = SalienceNet(15, [4, 8], "flatten").eval()
     pictures = torch.rand(5, 1, 15, 15)
-    alone = torch.cat([net(picture) for picture in pictures.split(1)])
+    alone = torch.cat([net(picture) for picture in torch.split(pictures, 1)])
     torch.testing.assert_close(net(pictures), alone)
     with torch.no_grad():
         net.linear.bias.fill_(-1000.0)
