@@ -63,7 +63,7 @@ def test_a_term_of_no_positions_is_zero(n_kept: int) -> None:
     logits = torch.randn(2, 6, 5, requires_grad=True)
     found = level(logits, n_kept)
     losses = pim_losses([found], LABEL, criterion, PimLossConfig(blocks=1.0, selected=1.0, dropped=1.0))
-    losses.sum().backward()
+    torch.autograd.backward(losses.sum())
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
     others = criterion(logits.mean(1), LABEL)
@@ -133,8 +133,8 @@ def test_measures_are_those_of_loops_over_pictures_and_positions() -> None:
                 ]
     assert set(found) == set(expected)
     assert not {"dropped_2/top1", "kept_3/top1"} & set(found)  # there are no such positions
-    for name, values in expected.items():
-        assert found[name].tolist() == pytest.approx(values), name
+    for name, numbers in expected.items():
+        assert found[name].tolist() == pytest.approx(numbers), name
 
 
 def test_two_classes_have_no_top3() -> None:

@@ -34,7 +34,9 @@ def test_every_level_carries_all_deeper_ones(upsample: str) -> None:
     assert [tuple(each.shape) for each in tokens] == [(2, 24, 5), (2, 6, 5), (2, 6, 5)]
     sums: list[Tensor] = []
     for projection, level in zip(pyramid.projections, found, strict=True):
-        first, _, second = projection
+        first, second = projection.get_submodule("0"), projection.get_submodule("2")
+        assert isinstance(first, nn.Linear)
+        assert isinstance(second, nn.Linear)
         hidden = torch.einsum("bchw,dc->bdhw", level, first.weight) + first.bias[:, None, None]
         sums.append(torch.einsum("bchw,dc->bdhw", hidden.relu(), second.weight) + second.bias[:, None, None])
     sums[1] = sums[1] + sums[2]  # as many positions: added as they are
@@ -42,6 +44,7 @@ def test_every_level_carries_all_deeper_ones(upsample: str) -> None:
         lifted = F.interpolate(sums[1], (6, 4), mode="bilinear", align_corners=False)
     else:
         lift = pyramid.lifts[0]
+        assert isinstance(lift, nn.Linear)
         assert tuple(lift.weight.shape) == (24, 6)
         lifted = (torch.einsum("bfs,ts->bft", sums[1].flatten(2), lift.weight) + lift.bias).view(2, 5, 6, 4)
         assert isinstance(pyramid.lifts[1], nn.Identity)
@@ -94,7 +97,7 @@ def test_the_choice_follows_a_permutation_of_the_batch_and_passes_no_gradient() 
     order = rank_positions(logits)
     assert torch.equal(rank_positions(logits[shuffled]), order[shuffled])
     values = torch.rand(6, 20, 3, requires_grad=True)
-    take(values, order[:, :4]).sum().backward()
+    torch.autograd.backward(take(values, order[:, :4]).sum())
     assert logits.grad is None
     assert values.grad is not None
     kept = torch.zeros(6, 20).scatter(1, order[:, :4], 1.0)
@@ -151,7 +154,7 @@ def test_at_first_the_graph_is_the_same_for_all_pictures_and_alpha_learns_before
     combiner = Combiner(12, 3, 8, "quarter")
     kept = torch.randn(4, 12, 8)
     assert torch.equal(combiner.graph(torch.randn(4, 3, 8)), (0.01 + 0.01 * torch.eye(3)).expand(4, 3, 3))
-    combiner(kept)[:, 0].sum().backward()
+    torch.autograd.backward(combiner(kept)[:, 0].sum())
     assert combiner.alpha.grad is not None
     assert combiner.alpha.grad.item() != 0
     for layer in (combiner.query, combiner.key):
