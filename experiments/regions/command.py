@@ -144,6 +144,8 @@ def _configs(options: RegionOptions, question: Question, root: str, folder: Path
     }
     if options.data.workers is not None:
         place["data.workers"] = options.data.workers
+    if question == "largest" and options.largest_epochs is not None:
+        place["train.epochs"] = options.largest_epochs
     configs = {}
     for key in options.models:
         run = {"run.dir": str(folder / RUNS / question / key / f"seed{seed}")}
@@ -250,6 +252,7 @@ def _question(options: RegionOptions, plan: Plan, question: Question, costs: dic
         "title": TITLES[question],
         "asks": ASKS[question],
         "seeds": list(options.seeds),
+        "epochs": runs[0].config.train.epochs,
         **split_facts(runs[0].splits),
         "models": entries,
         "differences": compare_with(scored, REFERENCES),

@@ -107,6 +107,7 @@ class RegionOptions:
         question: ``every`` asks for the class of every pair, ``largest`` for that of each photo's largest roi alone.
         seeds: training seeds.
         budget: departures from the recipes.
+        largest_epochs: passes over the fewer pairs of ``largest``; null takes as many as for ``every``.
         recipe: the recipes.
         resamples: bootstrap resamples behind each interval over test photos.
         timing_rounds: how often a training step and an evaluation of each model are timed; 0 leaves times out.
@@ -118,6 +119,7 @@ class RegionOptions:
     question: Literal["every", "largest", "both"] = "both"
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     budget: Budget = field(default_factory=Budget)
+    largest_epochs: int | None = None
     recipe: RegionRecipes = field(default_factory=RegionRecipes)
     resamples: int = 2000
     timing_rounds: int = 9
@@ -131,6 +133,10 @@ class RegionOptions:
             if key not in KEYS:
                 raise ConfigError(f"--models {key}: there is no such model{nearest(key, KEYS)}; of {', '.join(KEYS)}")
         require(len(set(self.models)) == len(self.models), "models", self.models, "without repetition")
+        epochs = self.largest_epochs
+        require(epochs is None or epochs >= 1, "largest_epochs", epochs, "null or at least 1")
+        if epochs is not None and self.question == "every":
+            raise ConfigError("largest_epochs belongs to the question largest, which --question every leaves out")
         require(len(self.models) >= 2, "models", self.models, f"two or more of {', '.join(KEYS)}")
 
     @property

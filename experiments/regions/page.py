@@ -116,9 +116,10 @@ def how_notes(document: Mapping[str, Any]) -> list[str]:
 def budget_note(document: Mapping[str, Any]) -> str:
     """Say what all models were trained with."""
     budget = document["budget"]
+    epochs = " and ".join(str(part["epochs"]) for part in document.get("questions", [budget]))
     weights = "with its published weights" if budget["pretrained"] else "from random weights"
     return (
-        f"All models: backbone `{budget['backbone']}` {weights}, {budget['epochs']} epochs, batches of "
+        f"All models: backbone `{budget['backbone']}` {weights}, {epochs} epochs, batches of "
         f"{budget['batch_size']}, {budget['optimizer']}, the rest as in `{budget['recipe']}`; data of "
         f"{document['root']}."
     )
