@@ -15,10 +15,10 @@ from datasets.doctor.archive_check import LookOptions
 from datasets.doctor.check import Examiner, refuse_interrupted
 from datasets.doctor.counts import TRAIN_SPLIT
 from datasets.doctor.findings import check_codes
-from datasets.doctor.folders_check import class_folder_splits
 from datasets.doctor.near_duplicates import NEAR_BITS
 from datasets.doctor.report import Report, publish
 from datasets.doctor.tree_check import TREE_FILES
+from datasets.folder_listing import class_folder_splits
 from datasets.listing import VIEW_FOLDERS
 from datasets.picture_size import PixelLimit
 from datasets.workers import StopSignals

@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from datasets.class_file import CLASS_FILE, describe_ids, read_class_file
+from datasets.folder_listing import class_folder_splits
 from datasets.groups import read_groups
 from datasets.links import LinkGuard
 from datasets.listing import is_left_aside
@@ -156,6 +157,12 @@ class _Listing:
         return found
 
     def _missing_folders(self, missing: list[Path]) -> None:
+        if class_folder_splits(self.root):
+            self.problems.append(
+                f"{self.root} holds photos in class folders and no masks, so that no pair can be cut; train on it with "
+                f"train_Off-the-shelf.py --data.source folders --data.view photo"
+            )
+            return
         nested = sorted(path.parent.parent for path in self.root.glob("*/Images/img_dir"))
         hint = f"; did you mean {self.options.root} {nested[0]}?" if nested else f"; an archive holds {_LAYOUT}"
         self.problems += [f"{folder} is missing{hint}" for folder in missing]

@@ -1,14 +1,13 @@
 """Photos without masks in class folders: ``<root>/<split>/<class>/<photo>``. Decodes nothing, imports no torch."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from datasets.classes import ClassMap
-from datasets.folder_listing import PHOTO_SUFFIXES, PhotoListing, list_photos
+from datasets.folder_listing import PhotoListing, holds_photos, list_photos
 from datasets.index import PairIndex
-from datasets.listing import VIEW_FOLDERS, is_left_aside, visible_folders
+from datasets.listing import visible_folders
 from datasets.photo_header import read_photo_files
 from datasets.picture_size import DATA_LIMIT, PixelLimit
 from datasets.scan import ScannedPair
@@ -72,25 +71,6 @@ def folder_classes_of(root: Path, split: str, train_split: str) -> ClassMap:
         return ClassMap(names, names)
     except DataError as error:
         raise DataError(f"class folders of {base}: {error}") from None
-
-
-def holds_class_folders(root: Path, split: str) -> bool:
-    """Say whether a split holds folders with photos in them, and is none of a tree of pairs."""
-    base = root / split
-    if not base.is_dir() or is_pair_split(base):
-        return False
-    return any(holds_photos(base / name) for name in sorted(visible_folders(base)))
-
-
-def is_pair_split(folder: Path) -> bool:
-    """Say whether a folder holds both views of a tree of pairs."""
-    return all((folder / view).is_dir() for view in VIEW_FOLDERS)
-
-
-def holds_photos(folder: Path) -> bool:
-    """Say whether there is a photo in a folder itself; stops at the first."""
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(PHOTO_SUFFIXES) and not is_left_aside(entry.name) for entry in entries)
 
 
 def check_class_folders(root: Path, split: str, splits: SplitNames, split_option: str) -> None:

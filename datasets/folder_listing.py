@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.classes import ClassMap
 from datasets.links import LinkGuard
-from datasets.listing import SUFFIXES, is_left_aside
+from datasets.listing import SUFFIXES, VIEW_FOLDERS, is_left_aside, visible_folders
 from utils.errors import DataError, nearest, problem_list
 from utils.names import all_safe, name_problem, shown
 
@@ -111,3 +111,27 @@ def _file_problem(folder: Path, entry: "os.DirEntry[str]", stem: str, suffix: st
     if suffix.lower() not in PHOTO_SUFFIXES or not entry.is_file():
         return f"{entry.path} is no picture ({', '.join(PHOTO_SUFFIXES)}); remove it"
     return f"{entry.path} has 0 bytes; copy it again, or remove it" if entry.stat().st_size == 0 else None
+
+
+def holds_class_folders(root: Path, split: str) -> bool:
+    """Say whether a split holds folders with photos in them, and is none of a tree of pairs."""
+    base = root / split
+    if not base.is_dir() or is_pair_split(base):
+        return False
+    return any(holds_photos(base / name) for name in sorted(visible_folders(base)))
+
+
+def is_pair_split(folder: Path) -> bool:
+    """Say whether a folder holds both views of a tree of pairs."""
+    return all((folder / view).is_dir() for view in VIEW_FOLDERS)
+
+
+def holds_photos(folder: Path) -> bool:
+    """Say whether there is a photo in a folder itself; stops at the first."""
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(PHOTO_SUFFIXES) and not is_left_aside(entry.name) for entry in entries)
+
+
+def class_folder_splits(root: Path) -> list[str]:
+    """Return the folders of a folder that hold class folders with photos, by name."""
+    return [name for name in sorted(visible_folders(root)) if holds_class_folders(root, name)]

@@ -8,15 +8,9 @@ from typing import TypeVar
 from datasets.archive import PHOTO_FOLDER, scan_archive
 from datasets.archive_index import archive_classes, check_archive_folder, index_archive
 from datasets.class_file import CLASS_FILE, load_class_file
-from datasets.class_folders import (
-    LAYOUT,
-    check_class_folders,
-    folder_classes_of,
-    holds_class_folders,
-    index_folders,
-    is_pair_split,
-)
+from datasets.class_folders import LAYOUT, check_class_folders, folder_classes_of, index_folders
 from datasets.classes import ClassMap
+from datasets.folder_listing import holds_class_folders, is_pair_split
 from datasets.index import PairIndex
 from datasets.listing import VIEW_FOLDERS, check_folders
 from datasets.picture_size import DATA_LIMIT, PixelLimit

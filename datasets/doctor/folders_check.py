@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from datasets.class_folders import folder_classes_of, holds_class_folders
+from datasets.class_folders import folder_classes_of
 from datasets.classes import ClassMap
 from datasets.decode import decode_photo
 from datasets.doctor import counts, names
 from datasets.doctor.findings import Finding, finding
 from datasets.doctor.messages import TREE_MESSAGES, from_message
 from datasets.doctor.near_duplicates import NEAR_BITS, MarkedPhoto, PhotoMark, mark_photo
-from datasets.folder_listing import list_photos
+from datasets.folder_listing import class_folder_splits, list_photos
 from datasets.listing import visible_folders
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
 from datasets.workers import StopSignals, map_unordered
@@ -138,11 +138,6 @@ class FoldersCheck:
             MarkedPhoto(one.photo.split, name, one.sha256, one.mark) for one, name in well if one.mark is not None
         ]
         self.findings += counts.alike_photos(marked, self.near_duplicates, self.root)
-
-
-def class_folder_splits(root: Path) -> list[str]:
-    """Return the folders of a folder that hold class folders with photos, by name."""
-    return [name for name in sorted(visible_folders(root)) if holds_class_folders(root, name)]
 
 
 _limit = PREPROCESSING_LIMIT
