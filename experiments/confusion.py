@@ -18,7 +18,7 @@ from experiments.report import display_width
 from utils.metrics import Array
 
 # White to dark blue: lightness falls evenly, so it reads in grey and by colour-blind eyes.
-_BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#cfe3f2", "#7db4da", "#2b7bba", "#08306b"])
+BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#cfe3f2", "#7db4da", "#2b7bba", "#08306b"])
 _NUMBERED = 20
 _NAME_LENGTH = 30
 _PANEL = 4.0  # inches, the column with colour bar and list
@@ -141,7 +141,7 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], layout: _Layout) -> Axes
     norm = Normalize(0, 100) if layout.numbered else PowerNorm(0.5, 0, 100)
     image = axes.imshow(
         np.ma.masked_invalid(share),
-        cmap=_BLUES.with_extremes(bad="#e4e4e4"),
+        cmap=BLUES.with_extremes(bad="#e4e4e4"),
         norm=norm,
         aspect="auto",
         interpolation="nearest",

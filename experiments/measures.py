@@ -5,7 +5,7 @@ Such numbers come from ``ViewClassifier.measures``; their names have the form ``
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy import sparse
 
 from experiments.report import HEADINGS, Row
 from experiments.resampling import draw_groups
-from experiments.statistics import percentile_interval
+from experiments.statistics import percentile_interval, t_interval
 from utils.arrays import read_arrays
 from utils.errors import DataError, RunError
 from utils.files import write_atomic
@@ -142,6 +142,20 @@ def measures_table(summary: Summary) -> tuple[list[Row], dict[str, str]]:
             row[f"{kind}_ci"] = [cells["low"], cells["high"]]
     blank = dict.fromkeys(columns, "")  # a part need not have every kind
     return [blank | row for row in rows.values()], columns
+
+
+def measures_over_runs(summaries: Sequence[Summary]) -> dict[str, dict[str, Any]]:
+    """Return the mean of each measure over runs of one model, with Student's t-interval over training seeds.
+
+    By name ``value``, ``low``, ``high`` (None for a single run) and ``by_run``; all None but the last where a run has
+    no such number.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in summaries[0]:
+        values = [one[name]["value"] for one in summaries]
+        cells = (None, None, None) if None in values else t_interval(values)
+        found[name] = dict(zip(("value", "low", "high"), cells, strict=True)) | {"by_run": values}
+    return found
 
 
 def measures_notes(names: Iterable[str]) -> list[str]:

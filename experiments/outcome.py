@@ -13,6 +13,7 @@ from experiments.confusion import confusion_counts, save_confusion
 from experiments.figures import save_curves, save_per_class
 from experiments.kinds import Config, Kind
 from experiments.measures import PAIRS_FILE, TABLE_FILE, Measures, measures_csv, measures_with_intervals, save_measures
+from experiments.model_facts import save_view_shares
 from experiments.progress import Progress
 from experiments.setup import Setup
 from experiments.statistics import scores_with_intervals
@@ -63,6 +64,7 @@ def write_outcome(
     write_atomic(run.path / LOGITS_FILE, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
     save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / PER_CLASS_FILE)
     save_curves(progress.rows, run.path / "curves.png")
+    save_view_shares(progress.rows, run.path / "view_shares.png")
     save_confusion(test.label, predicted, names, run.path / "confusion.png")
     write_text(run.path / CONFUSION_FILE, confusion_csv(test.label, predicted, names))
     run.write_json("timing.json", timing)

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from experiments.continuation import MAY_DIFFER, occupy, refuse_other_configuration
 from experiments.fit import fit
 from experiments.kinds import Config, Kind
+from experiments.measures import measures_over_runs
 from experiments.settle import start
 from experiments.statistics import t_interval
 from utils.config import to_yaml
@@ -65,6 +66,8 @@ def _fit_each(
         return {}  # another process writes
     summary: dict[str, Any] = {"model": kind.name, "seeds": seeds, "interval": "95 % t-interval over seeds"}
     summary["test"] = _over_seeds([result["test"] for result in results])
+    if "measures" in results[0]:
+        summary["measures"] = measures_over_runs([result["measures"] for result in results])
     summary |= {key: results[0][key] for key in ("selection", "epochs", "parameters", "classes", "fingerprint")}
     summary["computed_from"] = describe_files(folder, [f"seed{seed}/{METRICS_FILE}" for seed in seeds])
     run.write_json(METRICS_FILE, summary)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from experiments.continuation import CheckpointClock, save
 from experiments.kinds import Config
+from experiments.model_facts import facts_line
 from experiments.progress import Progress
 from experiments.scoring import ScoringStopped, score_epoch
 from experiments.setup import Setup
@@ -117,6 +118,7 @@ class TrainingLoop:
             self.run.log(row)
             parts = [f"epoch {row['epoch']}/{self.config.train.epochs}", f"loss {row['train']['loss']:.4f}"]
             parts.append(f"train top1 {row['train']['top1']:.3f}")
+            parts += facts_line(row.get("model", {}))
             parts += [f"{name} macro_f1 {row[name]['macro_f1']:.3f}" for name in ("val", "test") if name in row]
             parts.append(f"{row['pairs_per_second']:.0f} pairs/s")
             print("  ".join(parts), flush=True)

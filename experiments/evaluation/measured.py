@@ -11,11 +11,10 @@ from datasets.index import PairIndex
 from experiments.evaluation.plan import Plan
 from experiments.evaluation.tables import Document, series_of_several
 from experiments.kinds import Model
-from experiments.measures import Measures, measures_notes, measures_table
+from experiments.measures import Measures, measures_notes, measures_over_runs, measures_table
 from experiments.report import Row, Section
 from experiments.robustness.run import suite_loader
 from experiments.runs import RunRecord
-from experiments.statistics import t_interval
 from utils.batch import Batch
 from utils.measures import compute_measures
 
@@ -95,20 +94,7 @@ def _kinds(document: Document) -> dict[tuple[str, ...], dict[str, Mapping[str, A
             continue
         names = tuple(summaries[0])
         if series in several:
-            kinds.setdefault(names, {})[f"{series}, mean of {len(summaries)}"] = _mean(summaries)
+            kinds.setdefault(names, {})[f"{series}, mean of {len(summaries)}"] = measures_over_runs(summaries)
         else:
             kinds.setdefault(names, {})[name] = summaries[0]
     return kinds
-
-
-def _mean(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each measure over runs, with Student's t-interval over training seeds."""
-    found = {}
-    for name in summaries[0]:
-        values = [one[name]["value"] for one in summaries]
-        cells: dict[str, float | None] = {"value": None, "low": None, "high": None}
-        if None not in values:
-            interval = t_interval(values)
-            cells = {"value": interval.mean, "low": interval.low, "high": interval.high}
-        found[name] = cells
-    return found

@@ -8,7 +8,14 @@ from typing import Any
 
 from scipy import stats
 
-from experiments.verification.checks import Check, file_differences, key_differences, score_differences
+from experiments.verification.checks import (
+    Check,
+    alike,
+    file_differences,
+    key_differences,
+    score_differences,
+    shortened,
+)
 from utils.run_directory import METRICS_FILE, RunDirectory
 
 
@@ -36,7 +43,32 @@ def check_seeds(folder: Path) -> Check:
         computed = _over(list(single.values()))
         check.differences += score_differences(recorded, computed, f"the {len(seeds)} runs")
         check.differences += key_differences(recorded, computed)
+    measures = [RunDirectory(folder / f"seed{seed}").read_metrics().get("measures", {}) for seed in seeds]
+    check.differences += _measure_differences(summary.get("measures", {}), measures)
     return check
+
+
+def _measure_differences(recorded: object, single: Sequence[object]) -> list[str]:
+    """Compare the means of what the models measured of their parts; without such measures nothing differs."""
+    measures = [one for one in single if isinstance(one, dict)]
+    if not isinstance(recorded, dict) or len(measures) < len(single):
+        return [f"measures of {METRICS_FILE} are of another kind"]
+    if any(one.keys() != recorded.keys() for one in measures):
+        return [f"measures of {METRICS_FILE} have other names than those of the runs"]
+    found = []
+    for name, cells in recorded.items():
+        values = [one[name].get("value") if isinstance(one[name], dict) else None for one in measures]
+        wanted: dict[str, Any] = {"value": None, "low": None, "high": None, "by_run": values}
+        numbers = [float(value) for value in values if isinstance(value, int | float)]
+        if len(numbers) == len(values):
+            low, high = _interval(numbers) or (None, None)
+            wanted |= {"value": statistics.fmean(numbers), "low": low, "high": high}
+        found += [
+            f"{key} of {name} is not what the runs give, {value}"
+            for key, value in wanted.items()
+            if not isinstance(cells, dict) or not alike(cells.get(key), value)
+        ]
+    return shortened(found, "measures")
 
 
 def _other_files(folder: Path, seeds: Sequence[int], named: object) -> list[str]:

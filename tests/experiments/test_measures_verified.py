@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.measures import read_measures, save_measures
+from experiments.measures import measures_over_runs, read_measures, save_measures
 from experiments.run_diagnosis import examine_run
 from experiments.verification.command import VerifyOptions, verify
 from experiments.verification.measured import compare_measures
 from experiments.verification.reading import Recorded
+from experiments.verification.seeds import check_seeds
 from Off_the_shelfs.model import OffTheShelf
 from tests.experiments.measured_model import measures
 from utils.errors import DataError
@@ -130,3 +131,28 @@ def test_measures_of_another_kind_are_one_line(run: Path) -> None:
 def test_the_doctor_misses_the_file_of_pairs(run: Path) -> None:
     (run / "measures.npz").unlink()
     assert any("measures.npz" in str(one) and "missing" in str(one) for one in examine_run(run).findings)
+
+
+def test_means_over_seeds_are_verified(tmp_path: Path) -> None:
+    """Two runs measured 0.25 and 0.75 of a part; with 1 degree of freedom t is 12.7062."""
+    one: dict[str, Any] = {"a/top1": {"value": 0.25, "low": 0.0, "high": 1.0, "n": 20}}
+    other: dict[str, Any] = {"a/top1": {"value": 0.75, "low": 0.0, "high": 1.0, "n": 20}}
+    mean = measures_over_runs([one, other])
+    assert (mean["a/top1"]["value"], mean["a/top1"]["by_run"]) == (0.5, [0.25, 0.75])
+    assert (mean["a/top1"]["low"], mean["a/top1"]["high"]) == pytest.approx((0.5 - 12.7062 / 4, 0.5 + 12.7062 / 4))
+    assert measures_over_runs([one]) == {"a/top1": {"value": 0.25, "low": None, "high": None, "by_run": [0.25]}}
+    for seed, found in enumerate((one, other)):
+        (tmp_path / f"seed{seed}").mkdir()
+        document = {"test": {"top1": 0.5, "n_pairs": 20}, "measures": found}
+        (tmp_path / f"seed{seed}" / "metrics.json").write_text(json.dumps(document))
+    test = {"top1": 0.5, "top1_ci": [0.5, 0.5], "top1_by_seed": [0.5, 0.5], "n_pairs": 20}
+    cases: list[tuple[object, str]] = [
+        (mean, ""),
+        ({"a/top1": mean["a/top1"] | {"value": 0.4}}, "value of a/top1 is not what the runs give, 0.5"),
+        ({"b/top1": 3}, "measures of metrics.json have other names than those of the runs"),
+        ([3], "measures of metrics.json are of another kind"),
+    ]
+    for recorded, told in cases:
+        summary = {"seeds": [0, 1], "test": test, "measures": recorded}
+        (tmp_path / "metrics.json").write_text(json.dumps(summary))
+        assert check_seeds(tmp_path).differences == ([told] if told else [])
