@@ -53,9 +53,9 @@ def _check_trained(config: PimConfig, number: int, count: int, level: Level) -> 
 
 @torch.no_grad()
 def confidence(logits: Tensor) -> Tensor:
-    """Return the logarithm of the largest class probability, float32 B×S, of logits B×S×K."""
-    logits = logits.float()
-    return logits.amax(dim=-1) - logits.logsumexp(dim=-1)
+    """Return the largest class probability, float32 B×S, of logits B×S×K."""
+    # Not its logarithm, whose rounding changes the order of neighbours.
+    return logits.float().softmax(dim=-1).amax(dim=-1)
 
 
 @torch.no_grad()
