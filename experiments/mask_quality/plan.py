@@ -91,10 +91,14 @@ def _photos(options: CompareOptions) -> tuple[Archive, list[ArchivePhoto], list[
 
 def _pairs_to_edit(side: Side, options: CompareOptions) -> dict[str, PairIndex]:
     root = options.trees[0] if options.trees else None
-    return {
+    listed = {
         record.name: load_index(record, root, options.test_split, max_megapixels=options.max_megapixels)
         for record in side.records
     }
+    for index in listed.values():
+        if not index.masked:
+            raise DataError(f"{index.root} holds photos without masks, so none can be made worse; name a tree of pairs")
+    return listed
 
 
 def plan_lines(plan: Plan) -> list[str]:
