@@ -17,7 +17,7 @@ from tqdm import tqdm
 from datasets.index import PairIndex
 from datasets.pairs import VIEWS
 from experiments.explanation.maps import WITHOUT_EVIDENCE
-from experiments.explanation.methods import check_any_method, definitions, key_of
+from experiments.explanation.methods import check_any_method, definitions, heading_of, key_of
 from experiments.explanation.opened import ANSWER, KEY, Answer, OpenRun
 from experiments.explanation.page import save_class_shares, write_page
 from experiments.explanation.pictures import Frame, load_frames
@@ -141,8 +141,7 @@ class _Gallery:
         self.index, self.sections, self.settings, self.runs = index, sections, settings, runs
         self.rows = np.concatenate([section.rows for section in sections])
         self._columns = _in_order([run.table for run in runs])
-        aim = "predicted" if settings.target == "predicted" else "true"
-        self._heading = f"{settings.method} for the {aim} class"
+        self._heading = heading_of(settings.method, settings.target)
         panels = _in_order([run.panels for run in runs])
         self.sheets = SheetWriter(folder / SHEETS, settings.per_sheet, panels, key_of(settings.method))
 

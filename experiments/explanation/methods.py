@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.explanation.maps import METHODS
-from experiments.explanation.own_summary import OWN_DEFINITIONS
+from experiments.explanation.own_summary import OWN_DEFINITIONS, WHAT
 from experiments.explanation.part_panels import PART_DEFINITIONS
 from experiments.explanation.sheets import EVIDENCE_KEY, Key
 from experiments.explanation.summary import DEFINITIONS
@@ -16,7 +16,7 @@ _KEYS = {
         ["Activation energy of the backbone's maps, each level of each picture on a scale of its own; no class."],
     ),
     "score": Key(("0", "probability 1"), ["Probability of the class at each position; one scale for all maps."]),
-    "kept": Key(None, ["In colour: positions that a level hands on to the combiner. Dark: dropped."]),
+    "kept": Key(None, ["In colour and outlined: positions that a level hands on to the combiner. Dark: dropped."]),
 }
 
 
@@ -30,6 +30,14 @@ def check_any_method(method: str) -> None:
 def key_of(method: str) -> Key:
     """Return what sheets say of a method's colours."""
     return _KEYS.get(method, EVIDENCE_KEY)
+
+
+def heading_of(method: str, target: str) -> str:
+    """Return the line above sheets of one section."""
+    aim = "predicted" if target == "predicted" else "true"
+    if method in ("energy", "kept"):
+        return f"{WHAT[method]} of each level"
+    return f"{WHAT.get(method, method)} for the {aim} class"
 
 
 def definitions(method: str, columns: Sequence[str]) -> dict[str, str]:

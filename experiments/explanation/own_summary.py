@@ -111,9 +111,10 @@ def _region(columns: Mapping[str, Floats], key: str, groups: Codes) -> dict[str,
 
 
 def _sentence(what: str, view: str, level: str, entry: Mapping[str, Any]) -> str:
+    lie = "lie" if what.endswith("s") and not what.endswith("ss") else "lies"
     control = "" if entry["control"] is None else f"; under the rois of other pairs {points(entry['control'])}"
     return (
-        f"{percent(entry['inside_roi'])} of {level.replace('_', ' ')}'s {what} in {view} lies on the annotated roi, "
-        f"which is {percent(entry['roi_area'])} of the picture (difference {points(entry['difference'])}"
+        f"{percent(entry['inside_roi'])} of the {what} of {level.replace('_', ' ')} in {view} {lie} on the annotated "
+        f"roi, which is {percent(entry['roi_area'])} of the picture (difference {points(entry['difference'])}"
         f"{limits(entry['difference_ci'])} points{control})"
     )

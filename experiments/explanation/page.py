@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.explanation.own_summary import own_legend, own_means_table
+from experiments.explanation.own_summary import WHAT, own_legend, own_means_table
 from experiments.explanation.sheets import PLACES_ONLY
 from experiments.explanation.summary import LARGEST_DEPARTURE, percent
 from experiments.figures import BLUE, ORANGE, PURPLE, VERMILION, draw, elide
@@ -66,7 +66,7 @@ def write_page(path: Path, summary: Mapping[str, Any], sheets: Sequence[tuple[st
         classes_file: name of the figure of evidence per class; left out where it does not exist.
     """
     legend = own_legend(summary) if summary["method"] in OWN_METHODS else _legend(summary)
-    title = f"Explanations of {summary['n_pairs']:,} pairs by {summary['method']}"
+    title = f"Explanations of {summary['n_pairs']:,} pairs by {WHAT.get(summary['method'], summary['method'])}"
     parts = [f"<pre>{html.escape(table_of(summary))}</pre>"]
     parts += [f"<p><strong>{html.escape(line)}</strong></p>" for line in summary["alarms"]]
     parts += [f"<p>{html.escape(line)}</p>" for line in [*legend, *summary["notes"]]]

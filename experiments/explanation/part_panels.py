@@ -110,7 +110,7 @@ def part_panels(parts: Parts, pixels: Picture, view: str, place: int) -> dict[st
     }
     if parts.small is not None:
         side = parts.small.shape[-1]
-        panels[names[1]] = Drawing(_copies(parts, place), [f"grey copies of {side}×{side} px that it chose from"])
+        panels[names[1]] = Drawing(_copies(parts, place), [f"it chose from copies of {side}×{side} px"])
     return panels
 
 

@@ -15,16 +15,18 @@ from utils.batch import Batch, Interpolation, ViewSpec
 
 
 class Frame(NamedTuple):
-    """How a picture is letterboxed: side in pixels, interpolation, colour of the bars."""
+    """How a picture is letterboxed: side in pixels, interpolation, colour of the bars, least side of what is stored."""
 
     size: int
     interpolation: Interpolation
     bars: str
+    least_side: int = 0
 
 
 def frames_of(record: RunRecord, specs: Mapping[str, ViewSpec]) -> dict[str, Frame]:
     """Return the frame of each view of a run."""
-    return {view: Frame(spec.size, spec.interpolation, record.config.data.bars) for view, spec in specs.items()}
+    bars = record.config.data.bars
+    return {view: Frame(spec.size, spec.interpolation, bars, spec.least_side) for view, spec in specs.items()}
 
 
 def load_frames(
@@ -39,6 +41,9 @@ def load_frames(
         frames: a run for each frame, from whose configuration the bars are read.
         batches: rows of the index.
         device_type: ``cuda`` puts batches into page-locked memory.
+
+    Raises:
+        DataError: a stored picture is too small for a run that looks at parts.
     """
     items = [[(0, row) for row in rows.tolist()] for rows in batches]
     views = VIEWS if index.masked else ("photo",)
@@ -47,7 +52,7 @@ def load_frames(
     workers = resolve_workers("auto", sum(map(len, items)), len(frames), batch_bytes=batch_bytes)
     loaders = []
     for frame, record in frames.items():
-        spec = ViewSpec(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation)
+        spec = ViewSpec(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation, frame.least_side)
         dataset = PairDataset(index, dict.fromkeys(views, spec), record.config.data, training=False, seed=0)
         loaders.append(make_loader(dataset, items, workers=workers, device_type=device_type))
     for loaded in zip(*loaders, strict=True):

@@ -18,6 +18,7 @@ from experiments.figures import BLUE, INK, ORANGE, PALE, VERMILION
 from utils.files import write_atomic
 
 TILE = 216  # pixels
+OUTLINE = (150, 190, 220)  # of what is kept, which black bars would not show
 DARKENED = 0.3  # brightness of what is not kept
 OPACITY = (0.3, 0.8)  # of the map's colour, without heat and at its strongest
 CHOSEN = ORANGE  # frame of the part that a model looks at
@@ -72,11 +73,14 @@ class KeptPicture:
     partly: bool = False
 
     def drawn(self) -> Picture:
-        """Return the picture with what is not kept darkened and without colour."""
+        """Return the picture with what is not kept darkened and without colour, and an outline around what is."""
         picture = Image.fromarray(self.pixels).resize((TILE, TILE), Image.Resampling.BICUBIC)
         dark = DARKENED * np.asarray(picture.convert("L"))[..., None]
-        kept = cells_enlarged(self.kept[None].astype(np.float32), TILE)[0][..., None] > 0
-        mixed: Picture = np.where(kept, np.asarray(picture), dark.round()).astype(np.uint8)
+        kept = cells_enlarged(self.kept[None].astype(np.float32), TILE)[0] > 0
+        mixed: Picture = np.where(kept[..., None], np.asarray(picture), dark.round()).astype(np.uint8)
+        inner = np.pad(kept, 1)
+        inner = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        mixed[kept & ~inner] = OUTLINE
         return mixed
 
 
@@ -249,8 +253,9 @@ def _draw_pair(sheet: Sheet, pair: PairPicture, left: int, top: int, views: Sequ
 
 def _draw_foot(sheet: Sheet, left: int, top: int, key: Key, lines: Sequence[str]) -> None:
     """Draw the colour bar as it looks over black and over mid-grey, which is what the maps lie on, and lines below."""
+    below = _LINE + 5 if key.ends is not None else 0
     for number, line in enumerate(lines):
-        sheet.text(left, top + _LINE + 5 + number * _SMALL, line, size=11, color=PALE)
+        sheet.text(left, top + below + number * _SMALL, line, size=11, color=PALE)
     if key.ends is None:
         return
     heat = np.tile(np.linspace(0.0, 1.0, 256, dtype=np.float32), (14, 1))

@@ -46,7 +46,7 @@ class ViewMap:
         picture: uint8 S×S×3, the letterboxed view as the module sees it.
         heat: float32 S×S in 0..1, evidence for the explained class; all modules of a pair share one scale.
         share: part of the evidence that this module gives, 0..1; NaN where no module gives any.
-        grid: rows and columns of the map before it was enlarged to S×S.
+        grid: rows and columns of the map before it was enlarged to S×S, or to the part of it that the model looks at.
         content: left, top, width, height of the picture in its letterbox, pixels.
     """
 
@@ -224,7 +224,7 @@ class Predictor:
         return {
             view: ViewMap(
                 picture=batch.views[view][0].permute(1, 2, 0).contiguous().numpy(),
-                heat=enlarge(heats[view], batch.views[view].shape[-1])[0],
+                heat=enlarge(heats[view], batch.views[view].shape[-1], found.places(view))[0],
                 share=evidence[view] / whole if whole > 0 else float("nan"),
                 grid=(heats[view].shape[1], heats[view].shape[2]),
                 content=_four(batch.content_box[view][0]),

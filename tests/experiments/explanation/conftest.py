@@ -1,7 +1,7 @@
 """Two finished runs with random weights, in folders as the train scripts leave them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +79,9 @@ def one_view_run(tmp_path_factory: pytest.TempPathFactory, test_index: PairIndex
     logits[-3:] = np.roll(logits[-3:], 1, axis=1)
     logits[-1] *= 9
     return write_run(tmp_path_factory.mktemp("one") / "roi", OFF_THE_SHELF, config, test_index, logits)
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[[Path, Kind, Config, PairIndex, np.ndarray], Path]:
+    """``write_run`` for tests that make runs of their own."""
+    return write_run
