@@ -115,7 +115,7 @@ def refuse_unequal_budgets(configs: Mapping[str, Config], recipes: RegionRecipes
             if value != wanted[name]:
                 raise ConfigError(
                     f"{file}: {name} is {_plain(value)} and was {_plain(wanted[name])} for {first}; all models "
-                    f" need one budget: change the recipe, or set --budget for all"
+                    f"need one budget: change the recipe, or set --budget for all"
                 )
 
 

@@ -85,7 +85,7 @@ def test_sizes_come_from_the_manifest_where_there_is_one(pair_tree: Path, tmp_pa
 def test_a_tree_made_from_other_pairs_is_refused(tmp_path: Path) -> None:
     write_largest_tree(write_tree(tmp_path / "pairs", {"train": TRAIN, "test": TEST}), tmp_path / "largest")
     other = write_tree(tmp_path / "other", {"train": TRAIN, "test": {"q1": {"bean": 2, "corn": 3}}})
-    with pytest.raises(ConfigError, match="was made from other pairs than those of .*other; delete it"):
+    with pytest.raises(ConfigError, match=r"was made from other pairs than those of .*other; delete it"):
         write_largest_tree(other, tmp_path / "largest")
 
 

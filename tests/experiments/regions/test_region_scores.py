@@ -15,7 +15,8 @@ GROUP = np.array([0, 1, 2, 3])
 
 def logits(*rows: list[int]) -> np.ndarray:
     """One row of predicted classes for each seed, as logits S×N×2."""
-    return np.eye(2, dtype=np.float32)[np.array(rows)]
+    found: np.ndarray = np.eye(2, dtype=np.float32)[np.array(rows)]
+    return found
 
 
 def scored() -> dict[str, Any]:
