@@ -73,7 +73,9 @@ def _output_shape(model: nn.Module, size: int) -> tuple[int, ...] | None:
     model.eval()
     try:
         with torch.no_grad():
-            output = functional_call(model, shapes, (torch.empty(2, 3, size, size, device="meta"),))
+            # Of layers that are there under two names torch would put back the wrong tensors.
+            pictures = torch.empty(2, 3, size, size, device="meta")
+            output = functional_call(model, shapes, (pictures,), tie_weights=False)
     except NotImplementedError:
         return None
     except RuntimeError as error:

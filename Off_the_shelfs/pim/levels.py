@@ -172,7 +172,9 @@ def _run(
     try:
         with torch.enable_grad():
             try:
-                return use(shapes, functional_call(maps, named, (torch.empty(2, 3, size, size, device="meta"),)))
+                pictures = torch.empty(2, 3, size, size, device="meta")
+                # Of layers that are there under two names torch would put back the wrong tensors.
+                return use(shapes, functional_call(maps, named, (pictures,), tie_weights=False))
             except (NotImplementedError, RuntimeError) as error:
                 # Some operations need numbers, and some models hold tensors that are neither parameters nor buffers.
                 if not isinstance(error, NotImplementedError) and "meta" not in str(error):

@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from Off_the_shelfs.pictures import check_input
 from Off_the_shelfs.pim.config import PimConfig
 from Off_the_shelfs.pim.levels import Level, find_taps, level_shapes, prune
 from utils.errors import ConfigError
@@ -139,3 +140,29 @@ def test_a_backbone_without_maps_is_refused() -> None:
         find_taps(flat, "flat", PimConfig(), 32)
     with pytest.raises(ConfigError, match=r"'test_vit' gives no maps of features of pictures of 50 px \(.*50"):
         find_taps(create("test_vit", img_size=64), "test_vit", PimConfig(), 50)
+
+
+class SharedLayer(nn.Module):
+    """One convolution under two names, as some of timm's models have their layers."""
+
+    num_features = 3
+    pretrained_cfg: dict[str, Any] = {"input_size": (3, 32, 32)}  # noqa: RUF012  # as timm has it
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 1)
+        self.second = self.first
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.second(self.first(pictures)).mean(dim=(2, 3))
+        return pooled
+
+    def forward_intermediates(self, pictures: torch.Tensor, **_: object) -> list[torch.Tensor]:
+        return [self.first(pictures), self.second(self.first(pictures))]
+
+
+def test_a_look_at_shapes_leaves_layers_of_two_names_as_they_are() -> None:
+    model = SharedLayer()
+    check_input(model, "shared", 3, 32)
+    assert level_shapes(model, "shared", None, 32) == [Level(3, 32, 32)] * 2
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}
