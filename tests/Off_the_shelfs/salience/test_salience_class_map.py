@@ -3,9 +3,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from timm.data import ImageNetInfo
 
 from Off_the_shelfs.salience.class_map import ClassSelection
 from utils.errors import ConfigError
+from utils.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from tests.Off_the_shelfs.salience.conftest import Build
@@ -40,6 +42,13 @@ def test_a_checkpoint_brings_its_map(build: "Build", class_map: Path) -> None:
     loaded.load_state_dict(model.state_dict())
     assert isinstance(loaded.head, ClassSelection)
     assert loaded.head.output.tolist() == [0, 497, 491]
+
+
+def test_the_map_of_imagenette_is_imagenets() -> None:
+    """Against timm's own list of the 1000 classes."""
+    outputs = read_yaml(Path(__file__).parents[3] / "configs" / "imagenette_outputs.yaml")
+    assert list(outputs.values()) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]
+    assert [ImageNetInfo().index_to_label_name(output) for output in outputs.values()] == list(outputs)
 
 
 @pytest.mark.parametrize(
