@@ -53,20 +53,8 @@ def write_outcome(
     test_scores = score(test, test_logits, config.eval.resamples)  # refuses what is not finite, before any file
     measured = measures_with_intervals(measures, test.group, resamples=config.eval.resamples)  # as that does
     save_weights(setup.scored_model.state_dict(), run.path / WEIGHTS_FILE)
-    names = test.classes.names
-    predicted = test_logits.argmax(axis=1)
-    write_text(run.path / PREDICTIONS_FILE, predictions_csv(test, test_logits))
-    arrays = {"test": test_logits, "test_label": test.label, "test_group": test.group}
-    arrays["ambiguous"] = np.array(test.classes.ambiguous_indices, dtype=np.int64)
-    if validation is not None and validation_logits is not None:
-        arrays |= {"validation": validation_logits, "validation_label": validation.label}
-        arrays["validation_group"] = validation.group
-    write_atomic(run.path / LOGITS_FILE, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
-    save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / PER_CLASS_FILE)
-    save_curves(progress.rows, run.path / "curves.png")
-    save_view_shares(progress.rows, run.path / "view_shares.png")
-    save_confusion(test.label, predicted, names, run.path / "confusion.png")
-    write_text(run.path / CONFUSION_FILE, confusion_csv(test.label, predicted, names))
+    _write_pairs(run, setup, test_logits, validation_logits)
+    _write_pictures(run, test, test_logits.argmax(axis=1), progress)
     run.write_json("timing.json", timing)
     files = [PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE]
     if measured:
@@ -85,7 +73,7 @@ def write_outcome(
         "epochs": progress.epoch,
         "seed": config.train.seed,
         "parameters": setup.model.parameter_counts(),
-        "classes": list(names),
+        "classes": list(test.classes.names),
         "fingerprint": setup.splits.fingerprint,
         "data": setup.splits.summary,
         "pair_side": pair_side(test),
@@ -100,6 +88,29 @@ def write_outcome(
         metrics["measures"] = measured
     run.write_json(METRICS_FILE, metrics)
     return metrics
+
+
+def _write_pairs(
+    run: RunDirectory, setup: Setup, test_logits: np.ndarray, validation_logits: np.ndarray | None
+) -> None:
+    test, validation = setup.splits.test, setup.splits.validation
+    write_text(run.path / PREDICTIONS_FILE, predictions_csv(test, test_logits))
+    arrays = {"test": test_logits, "test_label": test.label, "test_group": test.group}
+    arrays["ambiguous"] = np.array(test.classes.ambiguous_indices, dtype=np.int64)
+    if validation is not None and validation_logits is not None:
+        arrays |= {"validation": validation_logits, "validation_label": validation.label}
+        arrays["validation_group"] = validation.group
+    write_atomic(run.path / LOGITS_FILE, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
+
+
+def _write_pictures(run: RunDirectory, test: PairIndex, predicted: np.ndarray, progress: Progress) -> None:
+    """Draw the epochs and the classes; the tables of the classes stand beside them."""
+    names = test.classes.names
+    save_per_class(per_class_table(test.label, predicted, len(names)), names, run.path / PER_CLASS_FILE)
+    save_curves(progress.rows, run.path / "curves.png")
+    save_view_shares(progress.rows, run.path / "view_shares.png")
+    save_confusion(test.label, predicted, names, run.path / "confusion.png")
+    write_text(run.path / CONFUSION_FILE, confusion_csv(test.label, predicted, names))
 
 
 def pair_side(index: PairIndex) -> int:
