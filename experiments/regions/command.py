@@ -148,7 +148,9 @@ def _configs(options: RegionOptions, question: Question, root: str, folder: Path
         place["train.epochs"] = options.largest_epochs
     configs = {}
     for key in options.models:
-        run = {"run.dir": str(folder / RUNS / question / key / f"seed{seed}")}
+        run: dict[str, Any] = {"run.dir": str(folder / RUNS / question / key / f"seed{seed}")}
+        if MODELS[key].recipe == "salience":
+            run["model.salience.crop_fraction"] = options.crop_fraction
         config = make_config(MODELS[key], options.recipe, options.budget, place | run)
         if config.train.seeds is not None or config.data.validation_fraction:
             raise ConfigError(

@@ -109,6 +109,7 @@ def _config(options: GreyOptions, model: RegionModel, root: str, folder: Path | 
     place: dict[str, Any] = {
         "data.root": root,
         "data.source": options.data.source,
+        "model.salience.crop_fraction": options.crop_fraction,
         "data.splits": dataclasses.asdict(options.data.splits),
         "train.seed": seed,
         "train.seeds": None,

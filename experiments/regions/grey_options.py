@@ -70,6 +70,7 @@ class GreyOptions:
             those of 32, 64, 128 and 224 that are not larger.
         seeds: training seeds.
         budget: departures from the recipes.
+        crop_fraction: side of the parts that salience cuts over the picture's side, above 0 and below 1.
         recipe: the recipes.
         resamples: bootstrap resamples behind each interval over test photos.
         timing_rounds: how often a training step and an evaluation of each model are timed; 0 leaves times out.
@@ -80,6 +81,7 @@ class GreyOptions:
     grey: list[int] | None = None
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     budget: Budget = field(default_factory=Budget)
+    crop_fraction: float = 2 / 3
     recipe: GreyRecipes = field(default_factory=GreyRecipes)
     resamples: int = 2000
     timing_rounds: int = 9
@@ -88,6 +90,7 @@ class GreyOptions:
         require_seeds("seeds", self.seeds)
         require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
         require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
+        require(0 < self.crop_fraction < 1, "crop_fraction", self.crop_fraction, "above 0 and below 1, such as 0.6667")
         require(self.timing_rounds >= 0, "timing_rounds", self.timing_rounds, "at least 0")
         grey = self.grey
         usable = grey is None or (bool(grey) and min(grey) >= 1 and len(set(grey)) == len(grey))

@@ -108,6 +108,7 @@ class RegionOptions:
         seeds: training seeds.
         budget: departures from the recipes.
         largest_epochs: passes over the fewer pairs of ``largest``; null takes as many as for ``every``.
+        crop_fraction: side of the parts that salience cuts over the picture's side, above 0 and below 1.
         recipe: the recipes.
         resamples: bootstrap resamples behind each interval over test photos.
         timing_rounds: how often a training step and an evaluation of each model are timed; 0 leaves times out.
@@ -120,6 +121,7 @@ class RegionOptions:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     budget: Budget = field(default_factory=Budget)
     largest_epochs: int | None = None
+    crop_fraction: float = 2 / 3
     recipe: RegionRecipes = field(default_factory=RegionRecipes)
     resamples: int = 2000
     timing_rounds: int = 9
@@ -128,6 +130,7 @@ class RegionOptions:
         require_seeds("seeds", self.seeds)
         require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
         require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
+        require(0 < self.crop_fraction < 1, "crop_fraction", self.crop_fraction, "above 0 and below 1, such as 0.6667")
         require(self.timing_rounds >= 0, "timing_rounds", self.timing_rounds, "at least 0")
         for key in self.models:
             if key not in KEYS:

@@ -11,7 +11,7 @@ from experiments.regions.plots import save_comparison
 from experiments.report import Row, Section, text_table, write_markdown, write_page
 
 TITLE = "Does knowing the mask beat learning where to look?"
-_CAPTION = "Scores of each model: mean and 95 % interval, small strokes for single runs"
+CAPTION = "Scores of each model: mean and 95 % interval, small strokes for single runs"
 _FEW_GROUPS = 50
 
 
@@ -19,7 +19,7 @@ def write_pages(document: Mapping[str, Any], folder: Path) -> None:
     """Draw the plot and write ``table.md`` and ``report.html``."""
     save_comparison(document["questions"], folder / PLOT_FILE)
     sections = [*comparison_sections(document), Section("How it was done", notes=how_notes(document))]
-    sections.insert(1, Section(images=[(_CAPTION, folder / PLOT_FILE)]))
+    sections.insert(1, Section(images=[(CAPTION, folder / PLOT_FILE)]))
     write_markdown(folder / TABLE_FILE, TITLE, sections)
     write_page(folder / REPORT_FILE, TITLE, sections)
 
