@@ -89,8 +89,8 @@ def _kind(path: Path) -> str:
     if class_folder_splits(path):
         return "folders"
     raise ConfigError(
-        f"{path} is no archive (with {PICTURE_FOLDER}/), no tree of pairs (with train/{VIEW_FOLDERS[0]}/), holds no "
-        f"class folders (train/<class>/<photo>) and is no run (with {RUN_FILES[0]}); name one of them"
+        f"{path} is no archive (with {PICTURE_FOLDER}/), no tree of pairs (with train/{VIEW_FOLDERS[0]}/), no class "
+        f"folders (train/<class>/<photo>) and no run (with {RUN_FILES[0]}); name one of them"
     )
 
 
