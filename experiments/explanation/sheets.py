@@ -271,7 +271,7 @@ def _foot_lines(pairs: Sequence[PairPicture], key: Key, width: int) -> list[str]
     halves = "" if key.ends is None else " Upper half of the bar: over black; lower half: over grey."
     notes = [*key.notes, f"Prediction in blue: right; in red: wrong.{halves}"]
     if any(view.partly for view in views):
-        notes.append("Orange frame: the part of the picture that the model looks at; it sees nothing of the rest.")
+        notes.append("Orange frame: the part that was chosen; the classifier sees nothing of the rest.")
     if any(view.places_only for view in views):
         notes.append(
             f"{PLACES_ONLY} This map shows where, not how much: its strength cannot be compared with other maps."
