@@ -197,7 +197,7 @@ class SalienceClassifier(OffTheShelf):
         corners = [(corner.left, corner.top, self.side, self.side) for corner in self.corners]
         boxes = torch.tensor([(0, 0, source, source), *corners], device=pictures.device) / source
         if self.selector is None:
-            probability = torch.full((len(pictures), self.n_views), 1 / self.n_views, device=pictures.device)
+            probability = torch.full((pictures.shape[0], self.n_views), 1 / self.n_views, device=pictures.device)
             return Parts(boxes, probability, self._choice(pictures, None))
         grey = self.grey_copies(pictures)
         logits = self.salience(grey)
@@ -232,9 +232,9 @@ class SalienceClassifier(OffTheShelf):
         if logits is not None:
             return logits.argmax(dim=1)
         if self.config.choose == "whole":
-            return torch.zeros(len(pictures), dtype=torch.int64, device=pictures.device)
+            return torch.zeros(pictures.shape[0], dtype=torch.int64, device=pictures.device)
         if self.training:
-            return torch.randint(0, self.n_views, (len(pictures),), device=pictures.device)
+            return torch.randint(0, self.n_views, (pictures.shape[0],), device=pictures.device)
         spec = self.view_specs[self.view]
         return drawn_from_content(pictures, spec.mean, spec.std, self.n_views)
 

@@ -86,9 +86,10 @@ def pick(pictures: Tensor, choice: Tensor, places: Tensor, side: int) -> Tensor:
         side: S in pixels.
     """
     tops, lefts = places[choice].unbind(1)
+    # shape, not len(), which would tie an exported network to one batch size
     along = torch.arange(side, device=choice.device)
     rows, columns = tops[:, None, None] + along[:, None], lefts[:, None, None] + along
-    each = torch.arange(len(choice), device=choice.device)[:, None, None]
+    each = torch.arange(choice.shape[0], device=choice.device)[:, None, None]
     parts = pictures.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
     return torch.where((choice == 0)[:, None, None, None], reduce(pictures, side), parts)
 
