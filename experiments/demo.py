@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,20 @@ from experiments.evaluation.tables import Table, condition_table
 from experiments.explanation.gallery import explain_runs
 from experiments.fit import fit
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Config, Kind
+from experiments.regions.command import compare_regions
+from experiments.regions.options import PLOT_FILE, Budget, RegionData, RegionOptions
+from experiments.regions.page import CAPTION, TITLE, comparison_sections, console_text, how_notes
 from experiments.report import HEADINGS, Section, text_table, write_page
 from experiments.runs import load_index, read_runs
 from experiments.statistics import Comparison, paired_bootstrap
 from utils.config import parse_config
-from utils.errors import ConfigError, run_script
+from utils.errors import ConfigError, require, require_seeds, run_script
 from utils.processes import refuse_several
 from utils.run_directory import LOGITS_FILE
 
 MARKER = "made_by_demo.txt"
 SIDE = 64
+PARTS_SIDE = 96  # of the long form: parts of two thirds are then as large as the classifier's input
 SUITE = "demo"
 EXPLAINED = 3  # pairs of each sauce and of each of two foods
 MAP_CELLS = 7  # on the shorter side of a map, at least; the last layer has 2 at this picture size
@@ -49,10 +53,28 @@ RUNS: list[tuple[str, Kind, str, list[str], str]] = [
 ]
 
 
-def demo(folder: Path, plates: PlatesConfig) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """How the long form compares models that are given the mask with models that find the region.
+
+    Attributes:
+        seeds: training seeds.
+        epochs: passes over the training pairs.
+    """
+
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    epochs: int = 8
+
+    def __post_init__(self) -> None:
+        require_seeds("regions.seeds", self.seeds)
+        require(self.epochs >= 1, "regions.epochs", self.epochs, "at least 1")
+
+
+def demo(folder: Path, plates: PlatesConfig, regions: Regions | None = None) -> None:
     """Generate plates, cut pairs, train three models; compare, perturb and explain them; write one page.
 
-    A folder of an earlier demo is replaced; any other folder that is not empty is refused.
+    A folder of an earlier demo is replaced; any other folder that is not empty is refused. ``regions`` adds to the page
+    the comparison of models that are given the mask with models that find the region.
     """
     started = time.perf_counter()
     _clear(folder)
@@ -84,9 +106,10 @@ def demo(folder: Path, plates: PlatesConfig) -> None:
     verdicts = [*map(str, claims), f"{sum(claim.held for claim in claims)} of {len(claims)} claims held"]
     conditions = condition_table(evaluation, evaluation["runs"]["RveRNet"]["conditions"], tested=False)
     table = text_table(rows, {"model": "model"} | SHOWN)
+    compared = [] if regions is None else _compare_regions(folder, archive, regions)
     report = folder / "report.html"
     notes = [sentence, *verdicts, *_reading_notes(plates)]
-    _write_page(report, rows, conditions, notes, _images(root, runs), maps, folder)
+    _write_page(report, rows, conditions, notes, _images(root, runs), maps, folder, compared)
     print(
         "\n".join(
             ["", table, "", text_table(conditions[0], {"condition": "RveRNet under"} | SHOWN), "", sentence, *verdicts]
@@ -172,6 +195,7 @@ def _write_page(
     images: list[tuple[str, Path]],
     maps: dict[str, Any],
     folder: Path,
+    compared: list[Section],
 ) -> None:
     sheets = sorted((folder / "explanations" / "sheets").glob("*.*"))
     evaluation = folder / "evaluation"
@@ -189,9 +213,25 @@ def _write_page(
             notes=[*maps["notes"], *maps["alarms"]],
             images=[("Grad-CAM of the predicted class", sheet) for sheet in sheets],
         ),
+        *compared,
         Section("Training", images=images),
     ]
     write_page(path, "RveRNet on generated plates", sections)
+
+
+def _compare_regions(folder: Path, archive: Path, regions: Regions) -> list[Section]:
+    """Cut the plates at full size, so that parts of a photo carry detail, and compare; return the page's sections."""
+    print("\ncompare_regions.py on the same plates")
+    root = folder / "pairs_full_size"
+    preprocess(PreprocessOptions(src=archive, dst=root, size=PARTS_SIDE, format="png"))
+    data = RegionData(root=str(root), workers=0)
+    budget = Budget(image_size=SIDE, epochs=regions.epochs)
+    out = folder / "regions"
+    document = compare_regions(RegionOptions(data=data, out=str(out), seeds=regions.seeds, budget=budget))
+    print(f"\n{console_text(document)}")
+    sections = [section for section in comparison_sections(document) if not section.folded]
+    sections[0] = replace(sections[0], heading=f"{TITLE} {sections[0].heading}")
+    return [*sections, Section(notes=how_notes(document), images=[(CAPTION, out / PLOT_FILE)])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,18 +242,27 @@ class DemoOptions:
         dir: folder to fill; that of an earlier demo is replaced.
         photos: number of generated plates.
         seed: of the plates.
+        long: also compare models that are given the mask with models that find the region, which takes much longer.
+        regions: how; read with ``long``.
     """
 
     dir: str = "runs/demo"
     photos: int = 700
     seed: int = 0
+    long: bool = False
+    regions: Regions = field(default_factory=Regions)
+
+    def __post_init__(self) -> None:
+        if not self.long and self.regions != Regions():
+            raise ConfigError("--regions belongs to the long form; add --long, or leave it out")
 
 
 def main(argv: list[str]) -> None:
     """Parse the command line and run the demo."""
     refuse_several("python -m experiments.demo")
     options, _ = parse_config(DemoOptions, argv, program="python -m experiments.demo", flags={})
-    demo(Path(options.dir), PlatesConfig(photos=options.photos, seed=options.seed))
+    plates = PlatesConfig(photos=options.photos, seed=options.seed)
+    demo(Path(options.dir), plates, options.regions if options.long else None)
 
 
 if __name__ == "__main__":
