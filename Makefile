@@ -1,4 +1,4 @@
-# demo, app, test, soak, messages, lint, format, benchmark, benchmark-gpu: each sets up .venv by itself when it is missing.
+# demo, demo-long, app, test, soak, messages, lint, format, benchmark, benchmark-gpu: each makes .venv when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,10 +9,14 @@ DATA ?= dataset_root
 PAPER_DIR ?= runs/paper
 RECIPE ?=
 
-.PHONY: demo app paper test soak messages lint format benchmark benchmark-gpu install
+.PHONY: demo demo-long app paper test soak messages lint format benchmark benchmark-gpu install
 
 demo: install
 	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR)
+
+# The same with a comparison of models that are given the mask with models that find the region, three seeds each.
+demo-long: install
+	$(BIN)/python -m experiments.demo --dir $(DEMO_DIR) --long
 
 # The click page on the run that make demo trained, at http://127.0.0.1:7860.
 app: install
@@ -34,7 +38,7 @@ soak: install
 	rm -rf $(SOAK)
 	$(BIN)/python -m benchmarks checkpoints
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --soak --record $(SOAK) \
-		tests/fuzz tests/faults tests/datasets/doctor $(BAD_INPUT)
+		tests/fuzz tests/faults tests/datasets/doctor tests/Off_the_shelfs/salience $(BAD_INPUT)
 	$(BIN)/python -m benchmarks.reliability --from $(SOAK) --write
 
 # The messages of docs/reliability.md alone, after one of them was changed.

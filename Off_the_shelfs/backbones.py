@@ -90,7 +90,12 @@ class Backbone(nn.Module):
         """Return the losses B that the backbone adds to the model's; ``criterion`` takes logits N×C and labels N."""
         raise NotImplementedError
 
-    def own_measures(self, finding: Any, logits: Tensor, label: Tensor) -> dict[str, Tensor]:  # noqa: ANN401  # as above
+    def own_measures(
+        self,
+        finding: Any,  # noqa: ANN401, ARG002  # as above
+        logits: Tensor,  # noqa: ARG002  # subclasses need it
+        label: Tensor,  # noqa: ARG002  # as well
+    ) -> dict[str, Tensor]:
         """Return what the backbone says of B pairs beside the model's logits B×C, B numbers by name; here nothing."""
         return {}
 

@@ -22,7 +22,7 @@ class Divided(Classified, Protocol):
 
 
 def pim_measures(levels: Sequence[Divided], logits: Tensor, label: Tensor) -> dict[str, Tensor]:
-    """Return numbers 0..1, B each, by name; with fewer than three classes there is no ``top3``.
+    """Return numbers 0..1, B each, by name; with three classes or fewer there is no ``top3``.
 
     ``level_1`` … (mean logits of a level, shallow to deep), ``combiner`` (the model's logits) and ``highest_1`` … (the
     summed probabilities of the k that are surest of a picture, among the levels and the combiner) are right or not;
@@ -60,7 +60,7 @@ def highest_sums(logits: Tensor) -> Tensor:
 
 def _right(name: str, scores: Tensor, label: Tensor) -> dict[str, Tensor]:
     """Return whether, or how often, the label is the highest of scores B×K or B×n×K, and among the highest three."""
-    sizes = (1, 3) if scores.shape[-1] >= 3 else (1,)
+    sizes = (1, 3) if scores.shape[-1] > 3 else (1,)
     highest = scores.topk(max(sizes), dim=-1).indices
     hits = highest == label.view(-1, *[1] * (scores.dim() - 1))
     found = {f"{name}/top{size}": hits[..., :size].any(dim=-1).float() for size in sizes}
