@@ -102,7 +102,7 @@ def save_curves(log_rows: Sequence[LogRow], path: Path) -> None:
         for axes in (loss, rate):
             axes.set_ylim(0, (1.05 * axes.dataLim.y1 if axes.has_data() else 0) or 1)
         for axes, title, label in (
-            (loss, "Loss", "cross-entropy (nats)"),
+            (loss, "Loss", "mean loss of a pair"),
             (score, "Scores", "fraction (1 is perfect)"),
             (rate, "Schedule", "learning rate"),
         ):
