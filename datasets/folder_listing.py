@@ -1,7 +1,7 @@
 """The files of one split of class folders, and the checks that names alone can answer. Nothing is opened."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,3 +135,21 @@ def holds_photos(folder: Path) -> bool:
 def class_folder_splits(root: Path) -> list[str]:
     """Return the folders of a folder that hold class folders with photos, by name."""
     return [name for name in sorted(visible_folders(root)) if holds_class_folders(root, name)]
+
+
+def intended_splits(root: Path, named: Container[str]) -> list[str]:
+    """Return the folders of a folder that hold a photo at any depth, or are in ``named``; none of a tree of pairs."""
+    return [
+        name
+        for name in sorted(visible_folders(root))
+        if not is_pair_split(root / name)
+        and (name in named or holds_class_folders(root, name) or _holds_photos_below(root / name))
+    ]
+
+
+def _holds_photos_below(folder: Path) -> bool:
+    for _, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_left_aside(name)]
+        if any(name.lower().endswith(PHOTO_SUFFIXES) and not is_left_aside(name) for name in files):
+            return True
+    return False

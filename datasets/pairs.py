@@ -140,14 +140,16 @@ class PairDataset(Dataset[Batch]):
 
 
 def _refuse_small(index: PairIndex, view_specs: Mapping[str, ViewSpec]) -> None:
-    least = max((spec.least_side for spec in view_specs.values()), default=0)
-    small = np.flatnonzero(index.size.max(axis=1) < least)
+    strictest = max(view_specs.values(), key=lambda spec: spec.least_side, default=None)
+    if strictest is None:
+        return
+    small = np.flatnonzero(index.size.max(axis=1) < strictest.least_side)
     if small.size:
         width, height = index.size[small[0]]
         raise DataError(
-            f"{small.size} of {len(index)} pictures are too small for their crops, such as {index.paths(small[0])[0]} "
-            f"with {width}×{height} pixels: the longer side must have {least}; use larger pictures, a smaller "
-            f"data.image_size, or a larger model.salience.crop_fraction"
+            f"{small.size} of {len(index)} pictures are too small for the model, such as {index.paths(small[0])[0]} "
+            f"with {width}×{height} pixels: the longer side must have {strictest.least_side}; "
+            f"{strictest.too_small_advice}"
         )
 
 

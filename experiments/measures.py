@@ -16,6 +16,7 @@ from scipy import sparse
 from experiments.report import HEADINGS, Row
 from experiments.resampling import draw_groups
 from experiments.statistics import percentile_interval, t_interval
+from Off_the_shelfs.meanings import MEANINGS
 from utils.arrays import read_arrays
 from utils.errors import DataError, RunError
 from utils.files import write_atomic
@@ -29,19 +30,6 @@ Cells = dict[str, float | int | None]
 Summary = Mapping[str, Mapping[str, Any]]
 
 _HEADINGS = HEADINGS | {"top3": "top-3", "share": "part of the pairs"}
-_MEANINGS = {
-    "level": "`level_i`: the mean of the logits of all positions of level i, counted from shallow to deep.",
-    "kept": "`kept_i` and `dropped_i` count positions: the part of those that level i keeps, or drops, whose own "
-    "logits are right.",
-    "combiner": "`combiner`: what the model answers.",
-    "highest": "`highest_k`: the sum of the softmax vectors of the k most confident among the levels and the combiner, "
-    "pair by pair. The largest number of this table is no fair score of the model: the pairs would choose what they "
-    "measure, which is biased upwards. Fix one of them beforehand, or choose on validation pairs.",
-    "view": "`view_i`: the part of the pairs of which the model looks at view i; 0 is the whole picture.",
-    "oracle": "`whole` always sees the whole picture, `random` any view with the same chance, and `oracle` is right "
-    "where any view is: no choice of views can score higher.",
-    "learned": "`learned`: the model's own choice, which is what it answers.",
-}
 
 
 def measures_with_intervals(
@@ -162,4 +150,4 @@ def measures_notes(names: Iterable[str]) -> list[str]:
     """Return what the names of measures mean, a sentence or two for each family of them."""
     parts = [part for name in names for part in name.split("/")[:-1]]
     families = {part.rstrip("0123456789").rstrip("_") for part in parts}
-    return [text for family, text in _MEANINGS.items() if family in families]
+    return [text for family, text in MEANINGS.items() if family in families]

@@ -12,7 +12,15 @@ from datasets.index import PairIndex
 from experiments.confusion import confusion_counts, save_confusion
 from experiments.figures import save_curves, save_per_class
 from experiments.kinds import Config, Kind
-from experiments.measures import PAIRS_FILE, TABLE_FILE, Measures, measures_csv, measures_with_intervals, save_measures
+from experiments.measures import (
+    PAIRS_FILE,
+    TABLE_FILE,
+    Measures,
+    Summary,
+    measures_csv,
+    measures_with_intervals,
+    save_measures,
+)
 from experiments.model_facts import save_view_shares
 from experiments.progress import Progress
 from experiments.setup import Setup
@@ -58,17 +66,14 @@ def write_outcome(
     run.write_json("timing.json", timing)
     files = [PREDICTIONS_FILE, LOGITS_FILE, WEIGHTS_FILE]
     if measured:
-        save_measures(measures, run.path / PAIRS_FILE)
-        write_text(run.path / TABLE_FILE, measures_csv(measured))
-        files.append(PAIRS_FILE)
-    epoch = progress.best_epoch if config.eval.selection == "best" else progress.epoch
-    selected = next(row for row in progress.rows if row["epoch"] == epoch)
+        files.append(_write_measures(run, measures, measured))
+    selected = _selected(config, progress)
     metrics: dict[str, Any] = {
         "model": kind.name,
         "test": test_scores,
         "train": selected["train"] | {"n_pairs": len(setup.splits.train)},
         "selection": config.eval.selection,
-        "selected_epoch": epoch,
+        "selected_epoch": selected["epoch"],
         "selected_on": "validation macro_f1" if config.eval.selection == "best" else "nothing, it is the last epoch",
         "epochs": progress.epoch,
         "seed": config.train.seed,
@@ -88,6 +93,19 @@ def write_outcome(
         metrics["measures"] = measured
     run.write_json(METRICS_FILE, metrics)
     return metrics
+
+
+def _selected(config: Config, progress: Progress) -> dict[str, Any]:
+    """Return the row of the epoch whose weights are scored."""
+    epoch = progress.best_epoch if config.eval.selection == "best" else progress.epoch
+    return next(row for row in progress.rows if row["epoch"] == epoch)
+
+
+def _write_measures(run: RunDirectory, measures: Measures, means: Summary) -> str:
+    """Write the measures of each pair and their means; return the name of the file that the means come from."""
+    save_measures(measures, run.path / PAIRS_FILE)
+    write_text(run.path / TABLE_FILE, measures_csv(means))
+    return PAIRS_FILE
 
 
 def _write_pairs(

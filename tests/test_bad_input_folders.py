@@ -196,6 +196,53 @@ def test_the_doctor_finds_a_healthy_folder_healthy(root: Path, capsys: pytest.Ca
     assert "[few-pairs]" in said  # two photos a class
 
 
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("val/tea/deep/0.png", r"\[foreign-file\] .*val/tea/deep is a folder in a class folder; move its photos up"),
+        ("val/0.png", r"\[foreign-file\] .*val/0.png"),
+        ("val/tea/notes", r"\[foreign-file\] .*val/tea/notes"),
+        ("extra/x/deep/0.png", r"\[unknown-class\] .*extra/x has"),
+    ],
+)
+def test_the_doctor_finds_the_split_that_training_refuses(
+    root: Path, place: str, found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _save(root / "spare.png")
+    (root / place).parent.mkdir(parents=True)
+    (root / "spare.png").rename(root / place)
+    data = DataConfig(source="folders", root=str(root), splits=SplitNames(test=place.split("/")[0]))
+    with pytest.raises(DataError):
+        load_index_of(data, data.splits.test)
+    status, said = _examined(root, capsys)
+    assert status == 2
+    assert re.search(found, said), said
+
+
+def test_the_doctor_finds_a_split_without_photos_and_passes_over_other_folders(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "val" / "tea").mkdir(parents=True)
+    (root / "papers" / "old").mkdir(parents=True)
+    (root / "papers" / "old" / "readme.txt").write_text("ours")
+    status, said = _examined(root, capsys)
+    assert status == 2
+    assert "val: holds no photo in a class folder; add some" in said
+    assert "papers" not in said
+
+
+def test_the_doctor_warns_of_one_photo_in_two_classes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(root / "train" / "tea" / "0.png", root / "train" / "candy" / "7.png")
+    shutil.copy(root / "train" / "tea" / "0.png", root / "train" / "tea" / "8.png")  # no other class
+    read(root, "train")
+    status, said = _examined(root, capsys)
+    assert status == 1
+    assert re.search(r"warning \[two-classes\] .*train/candy/7.png and train/tea/0.png: are the same photo in", said), (
+        said
+    )
+    assert "same-photo" not in said
+
+
 def test_the_doctor_finds_what_spoils_scores(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(root / "train" / "tea" / "0.png", root / "test" / "tea" / "5.png")
     big = np.random.default_rng(5).integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(40, 0).repeat(40, 1)

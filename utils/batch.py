@@ -1,7 +1,7 @@
 """The one type that crosses layers, and the step that turns it into what a backbone takes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -18,7 +18,8 @@ class ViewSpec:
 
     ``size`` is the side of the square input in pixels; ``mean`` and ``std`` are per RGB channel for values in
     0..1; ``interpolation`` is used where a stored picture has to be resized. A stored picture whose longer side is
-    below ``least_side`` pixels is refused instead of enlarged; 0 takes any.
+    below ``least_side`` pixels is refused instead of enlarged; 0 takes any. ``too_small_advice`` says to the user what
+    to do about it; it is words alone, so that specs are equal whatever it says.
     """
 
     size: int
@@ -26,6 +27,7 @@ class ViewSpec:
     std: tuple[float, float, float]
     interpolation: Interpolation = "bicubic"
     least_side: int = 0
+    too_small_advice: str = field(default="use larger pictures", compare=False)
 
 
 @dataclass

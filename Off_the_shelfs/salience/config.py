@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from utils.errors import require
+from utils.errors import ConfigError, require
 
 MOST_CROPS = 64
 
@@ -13,8 +13,9 @@ MOST_CROPS = 64
 class SalienceConfig:
     """Which parts of a picture there are, and how one of them is chosen.
 
-    The classifier sees squares of ``data.image_size``; the picture is loaded with sides of that over
-    ``crop_fraction``.
+    What describes the selector and its training (``grey_side`` to ``temperature_end``) is read where ``choose`` is
+    ``learned``; the controls may carry it, so that they differ from the model beside them in one word. The classifier
+    sees squares of ``data.image_size``; the picture is loaded with sides of that over ``crop_fraction``.
 
     Attributes:
         choose: ``learned`` by the selector; or a control: the ``whole`` picture always, or a ``random`` part.
@@ -28,7 +29,8 @@ class SalienceConfig:
         training_weights: ``straight_through`` trains on one part (hard samples, soft gradient); ``soft`` on a blend.
         temperature_start: of the Gumbel-softmax at the first step of training.
         temperature_end: at the last step; it falls geometrically in between.
-        balance: weight of a term that keeps the parts equally used on average; 0 for none.
+        balance: weight of a term that keeps the parts equally used on average; 0 for none, as it must be for the
+            controls.
         class_map: YAML file from the data's class names to the outputs of a pretrained classifier, which then stays as
             it is; needs ``backbone.features: logits`` and ``backbone.frozen: true``. Null trains a head.
     """
@@ -63,3 +65,8 @@ class SalienceConfig:
             self.balance,
             "a finite number, at least 0",
         )
+        if self.balance and self.choose != "learned":
+            raise ConfigError(
+                f"model.salience.balance is {self.balance:g}, but where model.salience.choose is {self.choose} nobody "
+                f"learns to choose; set the balance to 0, or choose learned"
+            )

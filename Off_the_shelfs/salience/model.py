@@ -29,6 +29,8 @@ from utils.batch import ViewName, ViewSpec
 from utils.engine import Criterion
 from utils.errors import ConfigError
 
+_ADVICE = "use larger pictures, a smaller data.image_size, or a larger model.salience.crop_fraction"
+
 
 @dataclass(frozen=True, eq=False)
 class Look:
@@ -267,5 +269,10 @@ def build_salience(
             f"(data.image_size), so they would be enlarged; use at most {side}"
         )
     source = source_side(side, salience.crop_fraction)
-    spec = dataclasses.replace(backbone.view_spec(data.image_size, data.normalise), size=source, least_side=source)
+    spec = dataclasses.replace(
+        backbone.view_spec(data.image_size, data.normalise),
+        size=source,
+        least_side=source,
+        too_small_advice=_ADVICE,
+    )
     return SalienceClassifier(backbone, data.view, spec, n_classes, config.dropout, salience)

@@ -48,6 +48,28 @@ def shared_photos(
     return list(found)
 
 
+def photos_of_two_classes(photos: Iterable[PhotoOf], where: str | Path) -> list[Finding]:
+    """Return a warning for each photo (by content) that lies in several class folders of one split.
+
+    Args:
+        photos: in class folders, ``<split>/<class>/<photo>`` relative to ``where``.
+        where: folder that holds the splits.
+    """
+    alike: dict[tuple[str, str], dict[str, PhotoOf]] = {}
+    for photo in photos:
+        alike.setdefault((photo.split, photo.sha256), {}).setdefault(photo.path.split("/")[1], photo)
+    return [
+        finding(
+            "two-classes",
+            f"{where}/{' and '.join(photo.path for photo in of.values())}",
+            "are the same photo in several classes",
+            "keep it in the class that is right",
+        )
+        for of in alike.values()
+        if len(of) > 1
+    ]
+
+
 def shared_groups(groups: Iterable[tuple[str, str]], where: str | Path) -> list[Finding]:
     """Return a warning where groups have photos in more than one split; ``groups`` are (split, group)."""
     splits: dict[str, set[str]] = {}

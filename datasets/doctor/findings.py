@@ -41,6 +41,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "damaged-run": ("error", "a file of a run is missing, damaged or contradicts another"),
     "changed-data": ("error", "the data are not those that a run was trained on"),
     "near-duplicate": ("warning", "two photos of different splits that look the same"),
+    "two-classes": ("warning", "the same photo, byte for byte, in two classes of one split"),
     "shared-group": ("warning", "a group (such as one video) with photos in two splits"),
     "name-blanks-or-case": ("warning", "names that differ by blanks or case alone"),
     "empty-mask": ("warning", "a photo of which no class is marked, or a roi without pixels"),

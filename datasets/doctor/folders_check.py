@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from datasets.class_folders import folder_classes_of
+from datasets.class_folders import USUAL_NAMES, folder_classes_of
 from datasets.classes import ClassMap
 from datasets.decode import decode_photo
 from datasets.doctor import counts, names
 from datasets.doctor.findings import Finding, finding
 from datasets.doctor.messages import TREE_MESSAGES, from_message
 from datasets.doctor.near_duplicates import NEAR_BITS, MarkedPhoto, PhotoMark, mark_photo
-from datasets.folder_listing import class_folder_splits, list_photos
+from datasets.folder_listing import intended_splits, list_photos
 from datasets.listing import visible_folders
 from datasets.picture_size import PREPROCESSING_LIMIT, PixelLimit
 from datasets.workers import StopSignals, map_unordered
@@ -76,7 +76,8 @@ class FoldersCheck:
     def run(self, workers: int, stop: StopSignals) -> None:
         """Look at names, then at every picture."""
         self.findings += names.hidden_files(self.root)
-        splits = class_folder_splits(self.root)
+        usual = {name for names in USUAL_NAMES.values() for name in names}
+        splits = intended_splits(self.root, usual | {self.train_split})
         try:
             classes = self._classes(splits)
         except DataError as error:
@@ -103,6 +104,9 @@ class FoldersCheck:
     def _listed(self, split: str, classes: ClassMap, numbers: dict[str, Counter[str]]) -> Iterator[_Photo]:
         listing = list_photos(self.root, split, classes, self.train_split)
         self.findings += [self._found(problem) for problem in listing.problems]
+        if not any(listing.files) and not listing.problems:
+            what = "holds no photo in a class folder"
+            self.findings.append(finding("missing-folder", self.root / split, what, "add some, or remove the folder"))
         numbers[split] = Counter({name: len(files) for name, files in zip(classes.names, listing.files, strict=True)})
         for label, name in enumerate(classes.names):
             self.findings += names.alike_names(listing.folder(label), listing.files[label], f"photos of '{name}'")
@@ -128,7 +132,7 @@ class FoldersCheck:
         self.findings += [self._found(problem) for one in seen for problem in one.problems]
         well = [(one, one.photo.path.relative_to(self.root).as_posix()) for one in seen if not one.problems]
         of = [counts.PhotoOf(one.photo.split, name, one.sha256) for one, name in well]
-        self.findings += counts.shared_photos(of, self.root)
+        self.findings += counts.shared_photos(of, self.root) + counts.photos_of_two_classes(of, self.root)
         self.findings += [
             finding("damaged-exif", one.photo.path, "has an EXIF block that cannot be read; it is taken as upright")
             for one, _ in well

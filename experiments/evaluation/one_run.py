@@ -94,13 +94,8 @@ def write_run(
         write_text(folder / condition / "predictions.csv", seeded_predictions_csv(index, logits, seeds))
     unchanged = outcome.logits[IDENTITY][0]
     (folder / "analysis").mkdir()
-    analysis = write_analysis(
-        folder / "analysis",
-        index,
-        unchanged,
-        validation=validation_logits(record, index),
-        resamples=plan.resamples,
-    )
+    validation = validation_logits(record, index)
+    analysis = write_analysis(folder / "analysis", index, unchanged, validation=validation, resamples=plan.resamples)
     entry = {
         "path": str(record.path),
         "computed_from": describe_files(record.path, (WEIGHTS_FILE, CONFIG_FILE)),
@@ -118,14 +113,20 @@ def write_run(
             *measures_note(record, index, measures),
         ],
         "analysis": analysis,
+        **_write_measures(measures, index, plan.resamples, folder / TABLE_FILE),
     }
-    if measures:
-        measured = measures_with_intervals(measures, index.group, resamples=plan.resamples)
-        entry["measures"] = measured
-        write_text(folder / TABLE_FILE, measures_csv(measured))
     correct = predicted_classes(unchanged) == index.label
     contender = Contender(record.name, record.series, record.config.train.seed, scored[IDENTITY], correct)
     return RunResult(entry, contender)
+
+
+def _write_measures(measures: Measures, index: PairIndex, resamples: int, path: Path) -> dict[str, Any]:
+    """Write the means of a model's measures and return them as a part of its entry; nothing where it has none."""
+    if not measures:
+        return {}
+    measured = measures_with_intervals(measures, index.group, resamples=resamples)
+    write_text(path, measures_csv(measured))
+    return {"measures": measured}
 
 
 def _conditions(

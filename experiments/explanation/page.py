@@ -17,6 +17,7 @@ from experiments.report import format_score, html_page, text_table
 from Off_the_shelfs.own_maps import OWN_METHODS
 from utils.files import write_text
 
+NOTHING_CUT_OUT = dict.fromkeys(("heat", "heat_ci", "area", "control"))  # of a view that shows the whole photo
 _MARKS = ((VERMILION, "o"), (BLUE, "s"), (ORANGE, "^"), (PURPLE, "D"))
 
 
@@ -93,7 +94,7 @@ def means_table(runs: Mapping[str, Any]) -> str:
     rows = []
     for name, run in runs.items():
         for view, share in run["evidence_share"].items():
-            heat = run["heat_on_blacked_out"][view]
+            heat = run["heat_on_blacked_out"][view] if view != "photo" else NOTHING_CUT_OUT
             rows.append(
                 {
                     "run": name,

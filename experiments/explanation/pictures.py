@@ -15,18 +15,22 @@ from utils.batch import Batch, Interpolation, ViewSpec
 
 
 class Frame(NamedTuple):
-    """How a picture is letterboxed: side in pixels, interpolation, colour of the bars, least side of what is stored."""
+    """How a picture is letterboxed: side, interpolation, bars; least side of what is stored, what to do below."""
 
     size: int
     interpolation: Interpolation
     bars: str
     least_side: int = 0
+    too_small_advice: str = ""
 
 
 def frames_of(record: RunRecord, specs: Mapping[str, ViewSpec]) -> dict[str, Frame]:
     """Return the frame of each view of a run."""
     bars = record.config.data.bars
-    return {view: Frame(spec.size, spec.interpolation, bars, spec.least_side) for view, spec in specs.items()}
+    return {
+        view: Frame(spec.size, spec.interpolation, bars, spec.least_side, spec.too_small_advice)
+        for view, spec in specs.items()
+    }
 
 
 def load_frames(
@@ -52,7 +56,10 @@ def load_frames(
     workers = resolve_workers("auto", sum(map(len, items)), len(frames), batch_bytes=batch_bytes)
     loaders = []
     for frame, record in frames.items():
-        spec = ViewSpec(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation, frame.least_side)
+        spec = ViewSpec(
+            *(frame.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), frame.interpolation, frame.least_side),
+            too_small_advice=frame.too_small_advice,
+        )
         dataset = PairDataset(index, dict.fromkeys(views, spec), record.config.data, training=False, seed=0)
         loaders.append(make_loader(dataset, items, workers=workers, device_type=device_type))
     for loaded in zip(*loaders, strict=True):

@@ -53,7 +53,7 @@ def describe_export(
         "ambiguous": list(description.ambiguous),
         "size": description.size,
         "views": {
-            name: {**asdict(spec), "channels": "RGB", "bars": _BARS[config.data.bars]} for name, spec in specs.items()
+            name: {**_numbers(spec), "channels": "RGB", "bars": _BARS[config.data.bars]} for name, spec in specs.items()
         },
         "temperature": description.temperature,
         "calibration": description.calibration,
@@ -64,6 +64,10 @@ def describe_export(
         },
         "notes": list(description.notes),
     }
+
+
+def _numbers(spec: ViewSpec) -> dict[str, Any]:
+    return {key: value for key, value in asdict(spec).items() if key != "too_small_advice"}
 
 
 def portable(config: Config) -> Config:

@@ -115,26 +115,30 @@ def describe_photo(
                 )
             vanished += 1
             continue
-        left, top, width, height = mask_box(one.mask)
-        fraction = float(np.count_nonzero(one.mask) / one.mask.size)
-        tiny = fraction < TINY_FRACTION or np.count_nonzero(mask) < TINY_PIXELS
-        regions.append(
-            Region(
-                source=one.source,
-                score=one.score,
-                box=(left, top, left + width, top + height),
-                area_fraction=fraction,
-                pair=NewPair(small, mask, f"{name}, region {number}"),
-                shown=_shown_mask(one.mask, shown_size) if drawn else None,
-                marks=(TINY,) * bool(tiny) + (WEAK,) * one.weak,
-                file=_mask_file(one.mask) if kept else None,
-            )
-        )
+        pair = NewPair(small, mask, f"{name}, region {number}")
+        regions.append(_region(one, pair, shown_size if drawn else None, kept=kept))
     notes = []
     if vanished:
         some = "1 segment has" if vanished == 1 else f"{vanished} segments have"
         notes = [f"{name}: {some} no pixel at {size} pixels and {'is' if vanished == 1 else 'are'} left out"]
     return OpenedPhoto(name, stem, image.size, regions, _shown_photo(image, shown_size) if drawn else None, notes)
+
+
+def _region(found: FoundMask, pair: NewPair, shown_size: tuple[int, int] | None, *, kept: bool) -> Region:
+    """Describe a mask and the pair that is cut along it; ``shown_size`` is null where no picture is drawn."""
+    left, top, width, height = mask_box(found.mask)
+    fraction = float(np.count_nonzero(found.mask) / found.mask.size)
+    tiny = fraction < TINY_FRACTION or np.count_nonzero(pair.mask) < TINY_PIXELS
+    return Region(
+        source=found.source,
+        score=found.score,
+        box=(left, top, left + width, top + height),
+        area_fraction=fraction,
+        pair=pair,
+        shown=None if shown_size is None else _shown_mask(found.mask, shown_size),
+        marks=(TINY,) * bool(tiny) + (WEAK,) * found.weak,
+        file=_mask_file(found.mask) if kept else None,
+    )
 
 
 def tiny_note(photo: OpenedPhoto) -> list[str]:

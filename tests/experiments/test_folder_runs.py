@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from experiments.commands import train_command
 from experiments.diagnosis import diagnose
 from experiments.evaluation.command import evaluate_command
 from experiments.explanation.command import explain_command
+from experiments.explanation.page import table_of
 from experiments.kinds import OFF_THE_SHELF
 from experiments.loading import load_splits
 from experiments.prediction.command import predict_command
@@ -126,8 +128,11 @@ def test_predictions_of_a_split_are_the_runs_own_and_say_the_true_class(
 
 
 def test_maps_of_whole_photos(run: Path, tmp_path: Path) -> None:
-    explain_command(["--run", str(run), "--out", str(tmp_path / "out")])
+    summary = explain_command(["--run", str(run), "--select", "first", "--count", "2", "--out", str(tmp_path / "out")])
     assert (tmp_path / "out" / "index.html").is_file()
+    headings, _, row = (re.split(r"\s{2,}", line.strip()) for line in table_of(summary).splitlines())
+    said = dict(zip(headings, row, strict=True))
+    assert said["heat on cut-out pixels"] == said["their area"] == said["excess, other cuts"] == "n/a"
 
 
 def test_training_refuses_a_photo_of_train_in_test(folders: Path, tmp_path: Path) -> None:
@@ -155,10 +160,7 @@ def test_a_photo_that_changed_between_two_parts_is_noticed(folders: Path, tmp_pa
         *OPTIONS,
         "--data.root",
         str(copy),
-        "--data.validation_fraction",
-        "0.25",
-        "--run.dir",
-        str(tmp_path / "run"),
+        *("--data.validation_fraction", "0.25", "--train.epochs", "1", "--run.dir", str(tmp_path / "run")),
     ]
     train_command(OFF_THE_SHELF, options)
     assert [len(np.load(tmp_path / "run" / "logits.npz")[name]) for name in ("validation", "test")] == [9, 12]

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from Off_the_shelfs.backbones import Finding
 from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import OffTheShelf, TrainingAnswer
+from Off_the_shelfs.salience.config import SalienceConfig
 from Off_the_shelfs.salience.model import SalienceClassifier
 from utils.errors import ConfigError
 from utils.optimisers import make_optimizer
@@ -272,3 +273,10 @@ def test_the_selector_is_not_asked_for_with_other_models() -> None:
     assert isinstance(model, SalienceClassifier)
     assert isinstance(model, OffTheShelf)
     assert list(model.view_specs) == ["roi"]
+
+
+@pytest.mark.parametrize("choose", ["whole", "random"])
+def test_a_control_takes_the_settings_of_the_model_beside_it_but_no_balance(choose: Literal["whole", "random"]) -> None:
+    assert SalienceConfig(choose=choose, grey_side=64, training_weights="soft", temperature_end=0.1).choose == choose
+    with pytest.raises(ConfigError, match=rf"balance is 1, but where .*choose is {choose} .*set the balance to 0"):
+        SalienceConfig(choose=choose, balance=1)

@@ -184,6 +184,6 @@ def test_pictures_that_are_too_small_for_their_parts_are_refused(
     config = OffTheShelfConfig(data=data, model=model_config("test_efficientnet", "learned"))
     logits = np.eye(3, dtype=np.float32)[test_index.label]
     run = write(tmp_path / "large", OFF_THE_SHELF, config, test_index, logits)
-    with pytest.raises(DataError, match=r"pictures are too small for their crops"):
+    with pytest.raises(DataError, match=r"pictures are too small .*; use larger pictures, .*crop_fraction"):
         explain_command(["--run", str(part_run), str(run), "--out", str(tmp_path / "out")])
     assert [path.name for path in tmp_path.iterdir()] == ["large"]

@@ -211,7 +211,7 @@ def pim_run(tmp_path_factory: pytest.TempPathFactory, test_index: PairIndex, wri
 
 
 def test_gallery_of_kept_positions(pim_run: Path, tmp_path: Path) -> None:
-    argv = ["--run", str(pim_run), "--select", "first", "--count", "3", "--method", "kept", "--batch_size", "2"]
+    argv = ["--run", str(pim_run), "--select", "first", "--count", "2", "--method", "kept", "--batch_size", "1"]
     summaries = [explain_command([*argv, "--out", str(tmp_path / name)]) for name in ("a", "b")]
     assert summaries[0] == summaries[1]
     for name in ("explanations.csv", "index.html", "sheets/0001.png"):

@@ -1,5 +1,6 @@
 """Mistakes of users: one line each, and nothing trained or left behind."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_stored_pictures_that_are_too_small_for_the_parts_are_refused_at_once(
 ) -> None:
     argv = ["--data.root", str(pair_tree), "--out", str(tmp_path / "out"), *recipes]
     argv += ["--models", "roi", "salience", "--budget.image_size", "32"]
-    with pytest.raises(DataError, match=r"run salience on the photo, seed 0: .*too small for their crops"):
+    with pytest.raises(DataError, match=r"run salience on the photo, seed 0: .*too small for the model"):
         regions_command(argv)
     assert not (tmp_path / "out").exists()
 
@@ -47,8 +48,44 @@ def test_other_budgets_are_refused(pair_tree: Path, recipes: list[str], tmp_path
     document["train"]["epochs"] = 7
     (tmp_path / "longer.yaml").write_text(yaml.safe_dump(document))
     argv = ["--data.root", str(pair_tree), "--out", str(tmp_path / "out"), *recipes]
-    with pytest.raises(ConfigError, match=r"longer.yaml: epochs is 7 and was 1 for roi; all models need one budget"):
+    with pytest.raises(ConfigError, match=r"longer.yaml: train.epochs is 7 and was 1 for roi; all models need"):
         regions_command([*argv, "--recipe.two_views", str(tmp_path / "longer.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("eval", "recalibration_pairs"), 40, "eval.recalibration_pairs is 40 and was 0 for roi"),
+        (("model", "extra_roi_backbone", "frozen"), True, "model.extra_roi_backbone.frozen is True and was False"),
+        (("model", "roi_backbone", "features"), "logits", "model.roi_backbone.features is logits and was pooled"),
+        (("model", "roi_backbone", "drop_path_rate"), 0.1, "model.roi_backbone.drop_path_rate is 0.1 and was 0.0"),
+        (("data", "exclude"), ["rice"], "data.exclude is .'rice'. and was .. for roi"),
+    ],
+)
+def test_models_that_would_be_scored_or_built_under_other_terms_are_refused(
+    path: tuple[str, ...], value: object, message: str, pair_tree: Path, recipes: list[str], tmp_path: Path
+) -> None:
+    document = yaml.safe_load(Path(recipes[recipes.index("--recipe.two_views") + 1]).read_text())
+    part = document
+    for key in path[:-1]:
+        part = part.setdefault(key, {})
+    part[path[-1]] = value
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(document))
+    argv = ["--data.root", str(pair_tree), "--out", str(tmp_path / "out"), *recipes]
+    with pytest.raises(ConfigError, match=message):
+        regions_command([*argv, "--recipe.two_views", str(tmp_path / "other.yaml")])
+
+
+@pytest.mark.parametrize("command", [regions_command, grey_command])
+def test_recipes_with_seeds_of_their_own_are_refused(
+    command: Callable[[list[str]], None], pair_tree: Path, grey_recipes: list[str], tmp_path: Path
+) -> None:
+    document = yaml.safe_load(Path(grey_recipes[1]).read_text())
+    document["train"]["seeds"] = [0, 1]
+    (tmp_path / "seeds.yaml").write_text(yaml.safe_dump(document))
+    argv = ["--data.root", str(pair_tree), "--out", str(tmp_path / "out"), *grey_recipes]
+    with pytest.raises(ConfigError, match="sets train.seeds or "):
+        command([*argv, "--recipe.one_view", str(tmp_path / "seeds.yaml")])
 
 
 def test_a_folder_with_other_things_is_refused(pair_tree: Path, recipes: list[str], tmp_path: Path) -> None:
