@@ -9,16 +9,29 @@ from Off_the_shelfs.pim.checkpoint import fill_head
 from Off_the_shelfs.pim.module import PimBackbone, build_pim
 from Off_the_shelfs.salience.model import build_salience
 from utils.batch import ViewName
+from utils.errors import ConfigError
 
 
 def build_module(
-    config: BackboneConfig, *, role: ViewName, image_size: int | None, n_classes: int, initialise: bool = True
+    config: BackboneConfig,
+    *,
+    role: ViewName,
+    image_size: int | None,
+    n_classes: int,
+    initialise: bool = True,
+    own_head: bool = False,
 ) -> Backbone:
     """Build the module of a view: a backbone, with the plug-in module where ``features`` is ``pim``.
 
     Arguments and errors are those of ``build_backbone``; ``n_classes`` is what the plug-in module's own classifiers
-    tell apart.
+    tell apart. ``own_head`` says that the features meet those of another view in a head whose loss has the weight 1, so
+    that a configuration which weighs that loss is refused.
     """
+    if own_head and config.pim.loss.combiner != 1:
+        raise ConfigError(
+            f"model.{role}_backbone.pim.loss.combiner is {config.pim.loss.combiner:g}, but the features meet in a head "
+            f"of the model's own, whose loss has the weight 1; leave it out and change the other weights"
+        )
     if config.features == "pim":
         return build_pim(config, role=role, image_size=image_size, n_classes=n_classes, initialise=initialise)
     return build_backbone(config, role=role, image_size=image_size, initialise=initialise)

@@ -16,14 +16,15 @@ MEASURED: dict[tuple[str, str], bool] = {
 }
 
 
-def resolve_compile(setting: bool | Literal["auto"], device_type: str, name: str) -> bool:
+def resolve_compile(setting: bool | Literal["auto"], device_type: str, name: str, features: str = "pooled") -> bool:
     """Return whether a backbone is compiled; ``auto`` depends on the type of device and the model's family alone.
 
+    The plug-in module (``features`` is ``pim``) takes maps from inside the model, which ``auto`` leaves uncompiled.
     Unknown names are left for ``build_backbone`` to refuse.
     """
     if setting != "auto":
         return setting
-    return MEASURED.get((device_type, family_of(name)), False)
+    return features != "pim" and MEASURED.get((device_type, family_of(name)), False)
 
 
 def family_of(name: str) -> str:

@@ -82,11 +82,11 @@ class ViewClassifier(nn.Module):
         """
         if isinstance(output, Tensor):
             return criterion(output, label)
-        losses = self.head_weight * criterion(output.logits, label) if self.head_weight else 0.0
+        losses = self.head_weight * criterion(output.logits, label)
         for name, finding in output.findings.items():
             if self.backbones[name].has_own_losses:
                 losses = losses + self.backbones[name].own_losses(finding, label, criterion)
-        return cast(Tensor, losses)
+        return losses
 
     def measures(self, views: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
         """Return what the model says of B pairs beside its logits, B numbers by name; their means describe a split.

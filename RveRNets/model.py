@@ -65,26 +65,16 @@ def build_rvernet(config: RveRNetModelConfig, data: DataConfig, n_classes: int, 
     size = data.image_size
     if config.tied:
         _check_tied(config)
-    _check_head_weight(config)
 
     def module(backbone: BackboneConfig, role: ViewName) -> Backbone:
-        return build_module(backbone, role=role, image_size=size, n_classes=n_classes, initialise=initialise)
+        return build_module(
+            backbone, role=role, image_size=size, n_classes=n_classes, initialise=initialise, own_head=True
+        )
 
     roi = module(config.roi_backbone, "roi")
     extra_roi = roi if config.tied else module(config.extra_roi_backbone, "extra_roi")
     specs = {"roi": roi.view_spec(size, data.normalise), "extra_roi": extra_roi.view_spec(size, data.normalise)}
     return RveRNet(roi, extra_roi, specs, n_classes, config.hidden_width, config.dropout)
-
-
-def _check_head_weight(config: RveRNetModelConfig) -> None:
-    """The loss of the logits belongs to the head in which both modules meet, and its weight is 1."""
-    for name in ("roi_backbone", "extra_roi_backbone"):
-        weight = getattr(config, name).pim.loss.combiner
-        if weight != 1:
-            raise ConfigError(
-                f"model.{name}.pim.loss.combiner is {weight:g}, but the features meet in RveRNet's own head, whose "
-                f"loss has the weight 1; leave it out and change the other weights"
-            )
 
 
 def _check_tied(config: RveRNetModelConfig) -> None:

@@ -47,7 +47,9 @@ def settle(config: Config) -> Config:
         fused=resolve_fused(train.fused, device, train.optimizer),
     )
     backbones = {
-        role: dataclasses.replace(backbone, compile=resolve_compile(backbone.compile, device, backbone.name))
+        role: dataclasses.replace(
+            backbone, compile=resolve_compile(backbone.compile, device, backbone.name, backbone.features)
+        )
         for role, backbone in _backbones(config).items()
     }
     return _replaced(config, train=train, model=backbones)

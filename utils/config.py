@@ -64,7 +64,7 @@ def parse_config(
         _refuse_nulls(namespace, config_class)
         values = cast(Namespace, parser.instantiate(namespace))
     except _PARSER_ERRORS as error:
-        raise ConfigError(_one_line(str(error) or type(error).__name__)) from None
+        raise ConfigError(_problem(error, cast(Any, config_class))) from None
     sections = {field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))}
     return config_class(**sections), {flag: bool(values[flag]) for flag in flags}
 
@@ -78,7 +78,7 @@ def from_mapping(config_class: type[Config], document: Mapping[str, Any], source
         _refuse_nulls(namespace, config_class)
         values = cast(Namespace, parser.instantiate(namespace))
     except _PARSER_ERRORS as error:
-        raise ConfigError(f"{source}: {_one_line(str(error) or type(error).__name__)}") from None
+        raise ConfigError(f"{source}: {_problem(error, cast(Any, config_class))}") from None
     return config_class(**{field.name: values[field.name] for field in dataclasses.fields(cast(Any, config_class))})
 
 
@@ -265,6 +265,16 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _problem(error: Exception, config_class: type) -> str:
+    """Say what the parser refused; a field may tell in its metadata what is ``allowed``."""
+    text = str(error) or type(error).__name__
+    key = re.search(r'Parser key "([\w.]+)\.(\w+)"', text)
+    fields = getattr(_hint(config_class, key[1]), "__dataclass_fields__", {}) if key else {}
+    if key and key[2] in fields and (allowed := fields[key[2]].metadata.get("allowed")):
+        return f"{key[1]}.{key[2]} is {text.rpartition('Given value: ')[2]}, but must be {allowed}"
+    return _one_line(text)
 
 
 def _one_line(message: str) -> str:

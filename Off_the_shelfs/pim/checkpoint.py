@@ -87,6 +87,11 @@ class PimWeights:
         )
         trunk.source, trunk.origin = self.trunk.source, local_origin(cast(str, config.weights))
         trunk.notes = [*self.trunk.notes, *notes]
+        if not self.pruned and _has_class_token(trunk.model):
+            trunk.notes.append(
+                f"{self.title}: the module that they are of counts the class token of {config.name} among the places, "
+                f"this one does not, so it answers otherwise until it is trained"
+            )
 
     def load_plug_in(self, backbone: "PimBackbone", config: BackboneConfig) -> None:
         """Load everything beside the timm model; the combiner's classifier waits in ``head_weights`` for ``fill_head``.
@@ -118,6 +123,10 @@ class PimWeights:
             fits = len(self.head["bias"]) == len(backbone.plug_in.state_dict()["classifiers.0.output.bias"])
             backbone.head_weights = self.head if fits else {}
             backbone.notes.append(f"{self.title}: {_HEAD_LEFT if fits else _HEAD_AFRESH}")
+
+
+def _has_class_token(model: nn.Module) -> bool:
+    return bool(getattr(model, "num_prefix_tokens", 0)) or getattr(model, "cls_token", None) is not None
 
 
 def fill_head(backbone: "PimBackbone", head: nn.Module) -> None:

@@ -11,14 +11,14 @@ Count = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class PimLossConfig:
-    """Weights of the four terms of the loss; a term of weight 0 is not computed.
+    """Weights of the four terms of the loss; one of the first three whose weight is 0 is not computed.
 
     Attributes:
         blocks: cross-entropy of each level's mean logits.
         selected: cross-entropy of each kept position.
         dropped: squared distance of each dropped position's tanh(logits) from -1.
-        combiner: cross-entropy of the model's own logits; other than 1 only where the features go straight to a linear
-            layer, as in train_Off-the-shelf.py.
+        combiner: cross-entropy of the model's own logits, above 0, since nothing else trains the combiner and the head;
+            other than 1 only where the features go straight to a linear layer, as in train_Off-the-shelf.py.
     """
 
     blocks: float = 0.5
@@ -29,6 +29,11 @@ class PimLossConfig:
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
             require(math.isfinite(value) and value >= 0, f"pim.loss.{key}", value, "a finite number, at least 0")
+        if not self.combiner:
+            raise ConfigError(
+                "pim.loss.combiner is 0, but nothing else trains the combiner and the head, whose logits are the "
+                "model's answer; set it above 0, such as 1"
+            )
         if self.blocks == self.selected == self.dropped == 0:
             raise ConfigError(
                 "pim.loss: blocks, selected and dropped are all 0, so nothing trains the classifiers that choose the "
@@ -62,7 +67,9 @@ class PimConfig:
     taps: Literal["stages", "merged"] = "stages"
     width: int = 512
     upsample: Literal["interpolate", "dense"] = "interpolate"
-    counts: Count | list[Count] = 0.2222
+    counts: Count | list[Count] = field(
+        default=0.2222, metadata={"allowed": "a whole number, a fraction with a decimal point, or a list of such"}
+    )
     positions_per_joint: int = 32
     query_channels: Literal["one", "quarter"] = "one"
     loss: PimLossConfig = field(default_factory=PimLossConfig)

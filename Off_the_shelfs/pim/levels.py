@@ -14,9 +14,10 @@ from Off_the_shelfs.checkpointing import set_grad_checkpointing
 from Off_the_shelfs.pictures import one_line
 from Off_the_shelfs.pim.config import PimConfig
 from utils.errors import ConfigError
+from utils.memory import is_out_of_memory
 
 DEFAULT_LEVELS = 4
-_FAILURES = (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError, TypeError, AttributeError)
+_FAILURES = (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError)  # of pictures of another size
 _NO_MAPS = "choose a backbone with convolutions or patches, or features: pooled"
 
 
@@ -42,10 +43,12 @@ class Taps:
         indices: numbers of the maps, shallow to deep.
         merging_stages: with merged patches, the number of the stage whose merging gives each map; -1 for the last
             stage's output. Empty where each map is the output of a stage or block.
+        levels: shapes of these outputs in the whole model; empty with merged patches.
     """
 
     indices: tuple[int, ...]
     merging_stages: tuple[int, ...] = ()
+    levels: tuple[Level, ...] = ()
 
     def maps(self, model: nn.Module, pictures: Tensor) -> list[Tensor]:
         """Return the maps of pictures B×3×H×W, shallow to deep, each B×C×h×w without class or register tokens."""
@@ -65,7 +68,8 @@ def find_taps(model: nn.Module, name: str, config: PimConfig, size: int) -> Taps
     Raises:
         ConfigError: the model gives no maps, none of these numbers, or merges no patches between its stages.
     """
-    offered = len(level_shapes(model, name, None, size))
+    shapes = level_shapes(model, name, None, size)
+    offered = len(shapes)
     if config.taps == "merged" and (not offered or len(_mergers(model)) != offered - 1):
         raise ConfigError(
             f"pim.taps: merged takes maps where patches are merged between stages, which backbone '{name}' does not "
@@ -73,7 +77,7 @@ def find_taps(model: nn.Module, name: str, config: PimConfig, size: int) -> Taps
         )
     indices = _chosen(config.levels, offered, name)
     if config.taps == "stages":
-        return Taps(indices)
+        return Taps(indices, levels=tuple(shapes[index] for index in indices))
     return Taps(indices, tuple(index + 1 if index + 1 < offered else -1 for index in indices))
 
 
@@ -95,14 +99,45 @@ def prune(model: nn.Module, name: str, taps: Taps, size: int) -> list[Level]:
 
     The model can still be called as a whole; its output is then no vector. Returns the shapes of the maps.
     """
-    last = _mergers_until(taps, len(_mergers(model))) if taps.merging_stages else taps.indices[-1]
-    # timm's own numbers would change with the number of layers that are left.
-    cast(Callable[..., Any], model.prune_intermediate_layers)([last], prune_norm=True, prune_head=True)
-    reached, levels = _run(model, name, taps, size, lambda given, maps: (_reached(given, maps), _levels(name, maps)))
+    wanted = [_mergers_until(taps, len(_mergers(model)))] if taps.merging_stages else list(taps.indices)
+    whole = _structure(model)
+    try:
+        cast(Callable[..., Any], model.prune_intermediate_layers)(wanted, prune_norm=True, prune_head=True)
+        reached, levels = _look(model, name, taps, size)
+        unchanged = not taps.levels or levels == list(taps.levels)
+    except (ConfigError, NotImplementedError, AttributeError, ValueError, AssertionError):
+        unchanged = False
+    if not unchanged:  # some families number what is left anew
+        _restore(whole)
+        reached, levels = _look(model, name, taps, size)
     for parameter_name, parameter in model.named_parameters():
         if parameter_name not in reached:
             parameter.requires_grad = False
-    return cast(list[Level], levels)
+    return levels
+
+
+_Structure = list[tuple[nn.Module, dict[str, nn.Module | None], dict[str, Any]]]
+
+
+def _structure(model: nn.Module) -> _Structure:
+    """Return each module with its children and its plain attributes, for ``_restore``."""
+    return [
+        (part, dict(part._modules), {key: value for key, value in vars(part).items() if not isinstance(value, dict)})
+        for part in model.modules()
+    ]
+
+
+def _restore(structure: _Structure) -> None:
+    for part, children, attributes in structure:
+        part._modules.clear()
+        part._modules.update(children)
+        vars(part).update(attributes)
+
+
+def _look(model: nn.Module, name: str, taps: Taps, size: int) -> tuple[set[str], list[Level]]:
+    """Return the names of the parameters that the maps depend on, and the shapes of the maps."""
+    found = _run(model, name, taps, size, lambda given, maps: (_reached(given, maps), _levels(name, maps)))
+    return cast(tuple[set[str], list[Level]], found)
 
 
 def _mergers_until(taps: Taps, last_stage: int) -> int:
@@ -182,6 +217,8 @@ def _run(
                 pictures = torch.zeros(2, 3, size, size, device=next(model.parameters()).device)
                 return use(dict(model.named_parameters()), maps(pictures))
     except _FAILURES as error:
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"backbone '{name}' gives no maps of features of pictures of {size} px ({one_line(error)}); {_NO_MAPS}"
         ) from error

@@ -50,6 +50,7 @@ def test_auto_follows_the_table_and_a_word_goes_before_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(compiling, "MEASURED", {("cuda", "vision_transformer"): True})
     names = ("vit_base_patch16_224.augreg_in1k", "deit_base_distilled_patch16_224", "no_such_model")
     assert [resolve_compile("auto", "cuda", name) for name in names] == [True, False, False]
+    assert not resolve_compile("auto", "cuda", names[0], "pim")  # which refuses to be compiled
     assert not resolve_compile("auto", "cpu", names[0])
     assert resolve_compile(True, "cpu", names[1])
     assert not resolve_compile(False, "cuda", names[0])

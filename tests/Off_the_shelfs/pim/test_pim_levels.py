@@ -1,6 +1,7 @@
 """Maps of features of every family of backbones: shapes, order of positions, and what is left of the model."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -10,6 +11,7 @@ from torch import nn
 from Off_the_shelfs.pictures import check_input
 from Off_the_shelfs.pim.config import PimConfig
 from Off_the_shelfs.pim.levels import Level, find_taps, level_shapes, prune
+from Off_the_shelfs.pim.module import PlugIn
 from utils.errors import ConfigError
 
 SMALL_SWIN: dict[str, Any] = {"img_size": 64, "embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
@@ -85,14 +87,17 @@ def test_pruning_changes_no_map_and_leaves_no_weight_without_a_gradient(name: st
     taps = find_taps(model, name, PimConfig(levels=[0, 2]), 64)
     with torch.no_grad():
         whole = taps.maps(model, picture)
-    prune(model, name, taps, 64)
+    levels = prune(model, name, taps, 64)
     assert sum(weight.numel() for weight in model.parameters()) < before
     maps = taps.maps(model, picture)
     for left, right in zip(maps, whole, strict=True):
         assert torch.equal(left, right)
-    torch.autograd.backward(torch.stack([each.square().sum() for each in maps]).sum())
+    found = PlugIn(levels, PimConfig(width=8, counts=0.5, positions_per_joint=4), 3)(maps)
+    torch.autograd.backward(
+        torch.stack([found.features.sum(), *(each.logits.square().sum() for each in found.levels)]).sum()
+    )
     trained = {key: weight for key, weight in model.named_parameters() if weight.requires_grad}
-    assert [key for key, weight in trained.items() if weight.grad is None] == []
+    assert [key for key, weight in trained.items() if weight.grad is None or not weight.grad.isfinite().all()] == []
     with torch.no_grad():
         assert torch.isfinite(model(picture)).all()  # what draws maps of explanations runs it as a whole
 
@@ -166,3 +171,43 @@ def test_a_look_at_shapes_leaves_layers_of_two_names_as_they_are() -> None:
     check_input(model, "shared", 3, 32)
     assert level_shapes(model, "shared", None, 32) == [Level(3, 32, 32)] * 2
     assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+
+
+class TwoBranches(nn.Module):
+    """Maps are numbered branch by branch, and change their numbers where blocks are taken out."""
+
+    def __init__(self, trouble: type[Exception] | None) -> None:
+        super().__init__()
+        self.trouble, self.norm = trouble, nn.BatchNorm2d(3)
+        self.blocks = nn.ModuleList(nn.ModuleList([nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 2, stride=2)]) for _ in "123")
+
+    def forward_intermediates(
+        self, pictures: torch.Tensor, indices: list[int] | None, **_: object
+    ) -> list[torch.Tensor]:
+        maps = [block[branch](pictures) for branch in (0, 1) for block in self.blocks]  # type: ignore[index]
+        return maps if indices is None else [maps[index] for index in indices]
+
+    def prune_intermediate_layers(self, indices: list[int], **_: object) -> None:
+        self.norm = nn.Identity()  # type: ignore[assignment]
+        self.blocks = self.blocks[: max(index % 3 for index in indices)]
+        if self.trouble:
+            raise self.trouble("no such layer")
+
+
+@pytest.mark.parametrize("trouble", [None, NotImplementedError])
+def test_a_model_that_cannot_be_pruned_stays_whole(trouble: type[Exception] | None) -> None:
+    model = TwoBranches(trouble)
+    taps = find_taps(model, "two", PimConfig(levels=[2, 3]), 8)
+    before = model.state_dict().keys()
+    assert prune(model, "two", taps, 8) == [Level(3, 8, 8), Level(3, 4, 4)]
+    assert model.state_dict().keys() == before
+    trained = {key for key, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {f"blocks.{place}.{kind}" for place in ("2.0", "0.1") for kind in ("weight", "bias")}
+
+
+def test_a_lack_of_memory_is_no_lack_of_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TwoBranches(None)
+    for error, told in ((torch.OutOfMemoryError("full"), torch.OutOfMemoryError), (TypeError("ours"), TypeError)):
+        monkeypatch.setattr(model, "forward_intermediates", Mock(side_effect=error))
+        with pytest.raises(told):
+            level_shapes(model, "two", None, 8)
