@@ -1,19 +1,25 @@
 """The plug-in module on backbones: gradients, sizes, modes, precision, and what is refused."""
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.micro_batch import trains_batchnorm
 from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import OffTheShelf, TrainingAnswer
 from Off_the_shelfs.pim.config import PimConfig, PimLossConfig
 from Off_the_shelfs.pim.module import PimBackbone
+from utils.batch import Batch
+from utils.devices import make_accelerator
 from utils.errors import ConfigError
+from utils.recalibration import recalibrate
+from utils.sections import TrainConfig
 
 Build = Callable[..., PimBackbone]
 
@@ -76,6 +82,11 @@ def test_pictures_need_not_be_square_nor_even(build: Build, height: int, width: 
     steps = [4, 8, 16, 32]
     assert [found.grid for found in finding.levels] == [(-(-height // step), -(-width // step)) for step in steps]
     assert torch.isfinite(finding.features).all()
+    losses = finding.features.square().mean(1) + backbone.own_losses(finding, torch.tensor([0, 1]), criterion)
+    torch.autograd.backward(losses.sum())
+    for key, weight in backbone.named_parameters():
+        assert weight.grad is not None, key
+        assert torch.isfinite(weight.grad).all(), key
 
 
 def test_a_permuted_batch_gives_permuted_answers(build: Build) -> None:
@@ -116,17 +127,39 @@ def test_the_models_loss_is_the_levels_and_the_combiners() -> None:
 
 
 def test_half_precision_stays_close(build: Build) -> None:
-    """The choice is made of logits that are rounded, so the losses differ by more than the logits do."""
-    backbone = build(counts=1.0, positions_per_joint=32).eval()
+    """In training, with statistics of the batch; gradients are the levels' own, since rounding changes the ranks."""
+    backbone = build(counts=1.0, positions_per_joint=32).train()
     pictures, label = torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 0])
     full = loss_of(backbone, pictures, label)
+    weights = [weight for weight in backbone.parameters() if weight.requires_grad]
+    own = backbone.own_losses(backbone.find(pictures), label, criterion)
+    exact = torch.autograd.grad(own.sum(), weights, allow_unused=True)
     with torch.autocast("cpu", torch.bfloat16):
         finding = backbone.find(pictures)
-    half = finding.features.float().square().mean(1) + backbone.own_losses(finding, label, criterion)
+    own = backbone.own_losses(finding, label, criterion)
+    half = finding.features.float().square().mean(1) + own
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, rtol=0.03, atol=0.03)
-    torch.autograd.backward(half.sum())
-    assert all(torch.isfinite(weight.grad).all() for weight in backbone.parameters() if weight.grad is not None)
+    rounded = torch.autograd.grad(own.sum(), weights, allow_unused=True)
+    directions = [
+        torch.cat([torch.zeros_like(weight).flatten() if one is None else one.flatten() for weight, one in pairs])
+        for pairs in (list(zip(weights, found, strict=True)) for found in (exact, rounded))
+    ]
+    assert all(torch.isfinite(direction).all() for direction in directions)
+    assert F.cosine_similarity(directions[0], directions[1], dim=0) > 0.98
+
+
+def test_maps_of_the_module_are_the_same_twice(build: Build) -> None:
+    backbone, pictures, target = (
+        build(trunk={"drop_path_rate": 0.5}).eval(),
+        torch.rand(2, 3, 64, 64),
+        torch.tensor([0, 2]),
+    )
+    with torch.no_grad():
+        for method in backbone.map_methods:
+            first, second = (backbone.own_maps(method, pictures, target) for _ in range(2))
+            assert len(first) == 4
+            assert all(torch.equal(left.values, right.values) for left, right in zip(first, second, strict=True))
 
 
 def test_a_frozen_backbone_stands_still_and_the_plug_in_trains(build: Build) -> None:
@@ -138,6 +171,21 @@ def test_a_frozen_backbone_stands_still_and_the_plug_in_trains(build: Build) -> 
     torch.autograd.backward(loss_of(backbone.train(), torch.rand(2, 3, 64, 64), torch.tensor([0, 1])).sum())
     assert all(weight.grad is None for weight in backbone.model.parameters())
     assert all(weight.grad is not None for weight in backbone.plug_in.parameters())
+    model = SimpleNamespace(backbones={"roi": backbone})
+    assert trains_batchnorm(cast(OffTheShelf, model))  # so a single pair in a batch is refused
+
+
+def test_statistics_of_a_frozen_backbone_stand_still_where_those_of_the_plug_in_are_taken_anew(build: Build) -> None:
+    backbone = build(trunk={"frozen": True})
+    model = OffTheShelf(backbone, "roi", backbone.view_spec(), 3, 0.0)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    rows = torch.arange(4)
+    batch = Batch({"roi": torch.randint(0, 256, (4, 3, 64, 64)).byte()}, rows % 3, rows, {}, {"roi": rows < 0})
+    recalibrate(model, [batch], model.prepare, make_accelerator(TrainConfig(device="cpu")))
+    moved = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}
+    norms = [*(f"classifiers.{number}.norm" for number in range(4)), "combiner.norm"]
+    kinds = ("running_mean", "running_var", "num_batches_tracked")
+    assert moved == {f"backbone.plug_in.{norm}.{kind}" for norm in norms for kind in kinds}
 
 
 def test_activations_that_are_computed_again_give_the_same_gradients(build: Build) -> None:

@@ -12,6 +12,7 @@ from Off_the_shelfs.pim.losses import dropped_loss, pim_losses
 from Off_the_shelfs.pim.measures import highest_sums, pim_measures
 from Off_the_shelfs.pim.module import LevelFinding
 from Off_the_shelfs.pim.selector import rank_positions
+from utils.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,23 @@ def test_losses_are_in_full_precision_whatever_the_logits_are() -> None:
     losses = pim_losses([level(logits, 2)], LABEL, criterion, weights)
     assert losses.dtype == torch.float32
     assert torch.equal(losses, pim_losses([level(logits.float(), 2)], LABEL, criterion, weights))
+
+
+def test_label_smoothing_reaches_the_levels() -> None:
+    """Of e, the part e is spread over the K classes: a term is (1 - e) CE(y) + e mean over classes of CE."""
+    found, weights = [level(torch.randn(2, 6, 5), 2)], PimLossConfig(selected=1.0, dropped=0.0)
+
+    def smoothed(logits: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(logits, label, reduction="none", label_smoothing=0.2)
+
+    every = [pim_losses(found, torch.full((2,), one), criterion, weights) for one in range(5)]
+    expected = 0.8 * pim_losses(found, LABEL, criterion, weights) + 0.2 * torch.stack(every).mean(dim=0)
+    torch.testing.assert_close(pim_losses(found, LABEL, smoothed, weights), expected)
+
+
+def test_a_weight_of_zero_of_the_models_own_logits_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"pim\.loss\.combiner is 0, but nothing else trains .*; set it above 0"):
+        PimLossConfig(combiner=0.0)
 
 
 def slow_highest(logits: Tensor, count: int) -> Tensor:

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from Off_the_shelfs.config import OffTheShelfConfig
 from Off_the_shelfs.pim.classifiers import PositionClassifier
 from Off_the_shelfs.pim.combiner import Combiner
 from Off_the_shelfs.pim.config import PimConfig, PimLossConfig
 from Off_the_shelfs.pim.levels import Level
 from Off_the_shelfs.pim.pyramid import Pyramid
 from Off_the_shelfs.pim.selector import rank_positions, resolve_counts, take
+from utils.config import parse_config
 from utils.errors import ConfigError
 
 LEVELS = [Level(4, 6, 4), Level(6, 3, 2), Level(8, 3, 2)]
@@ -51,6 +53,18 @@ def test_every_level_carries_all_deeper_ones(upsample: str) -> None:
     sums[0] = sums[0] + lifted
     for got, expected in zip(tokens, sums, strict=True):
         torch.testing.assert_close(got, expected.flatten(2).transpose(1, 2))
+
+
+def test_tokens_are_row_by_row() -> None:
+    """An impulse in row r and column c of a map of w columns is in token r·w + c, and nowhere else."""
+    pyramid = Pyramid([Level(2, 3, 5)], 2, "interpolate")
+    for weight in pyramid.parameters():
+        weight.data.copy_(torch.eye(2) if weight.dim() == 2 else torch.zeros(2))
+    found = torch.zeros(1, 2, 3, 5)
+    found[0, :, 1, 3] = torch.tensor([4.0, 7.0])
+    (tokens,) = pyramid([found])
+    assert tokens[0, 1 * 5 + 3].tolist() == [4.0, 7.0]
+    assert tokens.count_nonzero() == 2
 
 
 def test_a_dense_map_between_positions_has_the_size_of_the_published_ones() -> None:
@@ -117,6 +131,8 @@ def test_counts_are_numbers_or_fractions() -> None:
 
 
 def test_counts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"pim\.counts is \['abc'\], but must be a whole number, a fraction .* list"):
+        parse_config(OffTheShelfConfig, ["--model.backbone.pim.counts", "abc"], program="train", flags={})
     with pytest.raises(ConfigError, match=r"asks for 7 positions of level 2, which has 6 \(3×2\); lower it"):
         resolve_counts(PimConfig(counts=7), LEVELS)
     with pytest.raises(ConfigError, match=r"pim\.counts has 2 numbers for 3 levels"):
@@ -133,6 +149,7 @@ def test_the_combiner_is_the_graph_network_written_out(query_channels: str) -> N
     combiner, kept = Combiner(12, 3, 8, query_channels), torch.randn(4, 12, 8)  # type: ignore[arg-type]
     with torch.no_grad():
         combiner.alpha.fill_(0.7)
+        combiner.adjacency.normal_()  # not symmetric: its transpose would be another graph
     part = dict(combiner.named_parameters())
 
     def linear(name: str, values: Tensor, layout: str) -> Tensor:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
 from Off_the_shelfs.model import OffTheShelf
-from Off_the_shelfs.pim.checkpoint import read_pim_weights, translated
-from Off_the_shelfs.pim.combiner import Combiner
+from Off_the_shelfs.pim.checkpoint import PimWeights, read_pim_weights, translated
 from Off_the_shelfs.pim.config import PimConfig
 from Off_the_shelfs.pim.levels import Level
 from Off_the_shelfs.pim.module import PimBackbone, PlugIn
+from Off_the_shelfs.weights import Weights
 from RveRNets.config import RveRNetModelConfig
 from RveRNets.model import build_rvernet
 from utils.data_sections import DataConfig
@@ -216,7 +216,15 @@ def test_a_run_hands_on_its_plug_in_module(tmp_path: Path) -> None:
     assert (second.backbone.source, second.backbone.origin.kind) == (str(tmp_path), "run")
 
 
-def test_the_combiner_for_cub_has_the_published_number_of_weights() -> None:
-    with torch.device("meta"):
-        parts: list[nn.Module] = [Combiner(2720, 85, 1536, "quarter"), nn.Linear(1536, 200)]
-    assert sum(weight.numel() for part in parts for weight in part.parameters()) == 4_090_317
+def test_a_class_token_that_counted_as_a_place_is_told_of() -> None:
+    tensors = {"patch.weight": torch.ones(3, 3), "patch.bias": torch.ones(3)}
+    for has_token in (True, False):
+        model = nn.Sequential()
+        model.add_module("patch", nn.Linear(3, 3))
+        model.pretrained_cfg, model.num_prefix_tokens = {}, int(has_token)  # type: ignore[assignment]
+        trunk = SimpleNamespace(model=model, name="test_vit", notes=[])
+        config = BackboneConfig(name="test_vit", weights="best.pt", features="pim")
+        PimWeights(Weights(tensors, "best.pt"), {}).load_trunk(cast(PimBackbone, trunk), config)
+        assert ["counts the class token of test_vit among the places" in note for note in trunk.notes] == (
+            [True] if has_token else []
+        )
