@@ -22,8 +22,8 @@ from experiments.explanation.gallery import explain_runs
 from experiments.fit import fit
 from experiments.kinds import OFF_THE_SHELF, RVERNET, Config, Kind
 from experiments.regions.command import compare_regions
-from experiments.regions.options import PLOT_FILE, Budget, RegionData, RegionOptions
-from experiments.regions.page import CAPTION, TITLE, comparison_sections, console_text, how_notes
+from experiments.regions.options import REPORT_FILE, Budget, RegionData, RegionOptions
+from experiments.regions.page import TITLE, comparison_sections, console_text, how_notes, with_plot
 from experiments.report import HEADINGS, Section, text_table, write_page
 from experiments.runs import load_index, read_runs
 from experiments.statistics import Comparison, paired_bootstrap
@@ -229,9 +229,15 @@ def _compare_regions(folder: Path, archive: Path, regions: Regions) -> list[Sect
     out = folder / "regions"
     document = compare_regions(RegionOptions(data=data, out=str(out), seeds=regions.seeds, budget=budget))
     print(f"\n{console_text(document)}")
-    sections = [section for section in comparison_sections(document) if not section.folded]
-    sections[0] = replace(sections[0], heading=f"{TITLE} {sections[0].heading}")
-    return [*sections, Section(notes=how_notes(document), images=[(CAPTION, out / PLOT_FILE)])]
+    first, *others = with_plot([one for one in comparison_sections(document) if not one.folded], out)
+    again = (
+        f"`roi only` and `RveRNet` stand on this page twice. Here they are runs of their own, on pairs stored with "
+        f"{PARTS_SIDE} instead of {SIDE} pixels so that parts of a photo carry detail, with their own numbers of "
+        f"epochs and seeds: compare rows within a table. All runs one by one: `{out.name}/{REPORT_FILE}`, beside this "
+        f"page."
+    )
+    first = replace(first, heading=f"{TITLE} {first.heading}", notes=[again, *first.notes])
+    return [first, *others, Section(notes=how_notes(document))]
 
 
 @dataclass(frozen=True, kw_only=True)

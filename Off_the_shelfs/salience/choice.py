@@ -75,8 +75,9 @@ def drawn_from_content(pictures: Tensor, mean: Sequence[float], std: Sequence[fl
     places = torch.arange(1, channels * height * width + 1, device=pictures.device).view(channels, height, width)
     total = torch.zeros(count, dtype=torch.int64, device=pictures.device)
     for channel, own_places, middle, spread in zip(pictures.unbind(1), places, mean, std, strict=True):
-        pixels = ((channel.float() * spread + middle) * 255).round().long()
-        total = total + (pixels * (own_places * _MIX % 2**_BITS)).sum(dim=(1, 2))
+        # In place after the first product: what costs here is new memory.
+        pixels = (channel.float() * spread).add_(middle).mul_(255).round_().long()
+        total = total + pixels.mul_(own_places.mul_(_MIX).remainder_(2**_BITS)).sum(dim=(1, 2))
     for _ in range(2):
         total = (total + total // 2**15) % 2**_BITS * _MIX
     return total // 2**16 % views

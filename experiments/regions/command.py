@@ -1,8 +1,6 @@
 """What ``compare_regions.py`` does: plan, train or take what is there, score, report."""
 
 import dataclasses
-import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,9 @@ from typing import Any
 from experiments.kinds import Config
 from experiments.loading import Splits, load_splits
 from experiments.regions.facts import budget_facts, split_facts
-from experiments.regions.largest import choose_largest, write_largest_tree
-from experiments.regions.models import MODELS, data_differences, make_config, refuse_unequal_budgets
+from experiments.regions.models import MODELS, differences, make_config, refuse_unequal_budgets
 from experiments.regions.options import (
     DIFFERENCES_CSV,
-    LARGEST_TREE,
-    REPORT_FILE,
-    RESULTS_FILE,
     RUNS,
     TABLE_CSV,
     Question,
@@ -26,18 +20,14 @@ from experiments.regions.options import (
 )
 from experiments.regions.page import console_text, write_pages
 from experiments.regions.scores import compare_with, over_seeds, read_logits, score_cells, score_models
+from experiments.regions.shared import preview_pairs, run_study, take_pairs, write_results
 from experiments.regions.tables import differences_table, models_table, write_rows
 from experiments.regions.timing import Cost, measure_costs
-from experiments.regions.training import PlannedRun, check_runs, plan_lines, train_runs
-from utils.config import parse_config
+from experiments.regions.training import PlannedRun, check_folders, check_models, plan_lines, train_runs
 from utils.devices import resolve_device
-from utils.errors import ConfigError
-from utils.files import write_text
-from utils.processes import refuse_several
 from utils.provenance import describe_machine
 
 SCRIPT = "compare_regions.py"
-FLAGS = {"dry_run": "Print which runs are finished and which are to be trained, and exit; nothing is written."}
 TITLES: dict[Question, str] = {"every": "Every pair", "largest": "The largest region of each photo"}
 ASKS: dict[Question, str] = {
     "every": "What is this pair's class?",
@@ -63,16 +53,7 @@ class Plan:
 
 def regions_command(argv: list[str]) -> None:
     """Parse the command line of ``compare_regions.py`` and run it."""
-    refuse_several(SCRIPT)
-    options, flags = parse_config(RegionOptions, argv, program=SCRIPT, flags=FLAGS)
-    if flags["dry_run"]:
-        output_folder(options.out)
-        print("\n".join(_dry_lines(options)))
-        return
-    started = time.perf_counter()
-    document = compare_regions(options)
-    print(f"\n{console_text(document)}\n")
-    print(f"{time.perf_counter() - started:.0f} seconds\nreport: {Path(options.out) / REPORT_FILE}")
+    run_study(SCRIPT, RegionOptions, argv, _dry_lines, compare_regions, console_text)
 
 
 def compare_regions(options: RegionOptions) -> dict[str, Any]:
@@ -87,7 +68,7 @@ def compare_regions(options: RegionOptions) -> dict[str, Any]:
     """
     folder = output_folder(options.out)
     plan = make_plan(options, folder)
-    check_runs(plan.every_run)
+    check_folders(plan.every_run)
     for notes in plan.notes.values():
         for note in notes:
             print(f"note: {note}")
@@ -102,7 +83,7 @@ def compare_regions(options: RegionOptions) -> dict[str, Any]:
         folder / DIFFERENCES_CSV,
         [_with_question(part, row) for part in document["questions"] for row in differences_table(part)[0]],
     )
-    write_text(folder / RESULTS_FILE, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_results(document, folder)
     return document
 
 
@@ -122,14 +103,10 @@ def make_plan(options: RegionOptions, folder: Path) -> Plan:
     first = next(iter(configs.values()))
     splits = load_splits(first.data, options.seeds[0])
     plan = Plan({}, {})
+    check_models(_runs(options, "every", options.data.root, folder, splits))
     for question in options.questions:
-        root, pairs, notes = options.data.root, splits, list[str]()
-        if question == "largest":
-            check_runs(_runs(options, question, root, folder, splits, options.seeds[:1], fresh=True))
-            notes = write_largest_tree(splits, folder / LARGEST_TREE)
-            root = str(folder / LARGEST_TREE)
-            pairs = load_splits(dataclasses.replace(first.data, root=root), options.seeds[0])
-        plan.runs[question] = _runs(options, question, root, folder, pairs, options.seeds)
+        root, pairs, notes = take_pairs(question, splits, first.data, folder)
+        plan.runs[question] = _runs(options, question, root, folder, pairs)
         plan.notes[question] = notes
     return plan
 
@@ -151,50 +128,29 @@ def _configs(options: RegionOptions, question: Question, root: str, folder: Path
         run: dict[str, Any] = {"run.dir": str(folder / RUNS / question / key / f"seed{seed}")}
         if MODELS[key].recipe == "salience":
             run["model.salience.crop_fraction"] = options.crop_fraction
-        config = make_config(MODELS[key], options.recipe, options.budget, place | run)
-        if config.train.seeds is not None or config.data.validation_fraction:
-            raise ConfigError(
-                f"{MODELS[key].name}: its recipe sets train.seeds or data.validation_fraction, which this comparison "
-                f"does not use; give the seeds with --seeds, and leave the other out"
-            )
-        configs[key] = config
+        configs[key] = make_config(MODELS[key], options.recipe, options.budget, place | run)
     return configs
 
 
-def _runs(
-    options: RegionOptions,
-    question: Question,
-    root: str,
-    folder: Path,
-    splits: Splits,
-    seeds: Sequence[int],
-    *,
-    fresh: bool = False,
-) -> list[PlannedRun]:
-    """Return the runs of a question; ``fresh`` names no folder, to check models and pictures alone."""
-    found = []
-    for seed in seeds:
-        for key, config in _configs(options, question, root, folder, seed).items():
-            if fresh:
-                config = dataclasses.replace(config, run=dataclasses.replace(config.run, dir=None))
-            found.append(PlannedRun(MODELS[key].name, seed, MODELS[key].kind, config, splits))
-    return found
+def _runs(options: RegionOptions, question: Question, root: str, folder: Path, splits: Splits) -> list[PlannedRun]:
+    return [
+        PlannedRun(MODELS[key].name, seed, MODELS[key].kind, config, splits)
+        for seed in options.seeds
+        for key, config in _configs(options, question, root, folder, seed).items()
+    ]
 
 
 def _dry_lines(options: RegionOptions) -> list[str]:
-    folder = Path(options.out)
+    folder = output_folder(options.out)
     configs = _configs(options, "every", options.data.root, folder, options.seeds[0])
     refuse_unequal_budgets(configs, options.recipe)
     splits = load_splits(next(iter(configs.values())).data, options.seeds[0])
+    check_models(_runs(options, "every", options.data.root, folder, splits))
     lines = []
     for question in options.questions:
-        runs = _runs(options, question, options.data.root, folder, splits, options.seeds)
-        check_runs(_runs(options, question, options.data.root, folder, splits, options.seeds[:1], fresh=True))
-        train, test, notes = splits.train, splits.test, list[str]()
-        if question == "largest":
-            chosen = choose_largest(splits)
-            train, test, notes = chosen.train, chosen.test, chosen.notes
-        lines.append(f"{TITLES[question]}: {len(train):,} training and {len(test):,} test pairs")
+        runs = _runs(options, question, options.data.root, folder, splits)
+        train, test, notes = preview_pairs(question, splits)
+        lines.append(f"{TITLES[question]}: {train:,} training and {test:,} test pairs")
         lines += [*(f"  note: {note}" for note in notes), *plan_lines(runs)]
     return lines
 
@@ -207,6 +163,7 @@ def _describe(options: RegionOptions, plan: Plan) -> dict[str, Any]:
         "seeds": list(options.seeds),
         "resamples": options.resamples,
         "timing_rounds": options.timing_rounds,
+        "crop_fraction": options.crop_fraction,
         "timed_pairs": next(iter(costs.values())).batch,
         "budget": budget_facts(first.config, options.recipe.one_view),
         "questions": [_question(options, plan, question, costs) for question in plan.runs],
@@ -226,7 +183,7 @@ def _data_notes(runs: Sequence[PlannedRun]) -> list[str]:
     """Say where a model's pictures are changed in training otherwise than those of the first."""
     notes = []
     for run in {run.model: run for run in runs}.values():
-        found = data_differences(runs[0].config, run.config)
+        found = differences(runs[0].config, run.config)
         if found:
             notes.append(f"Otherwise than {runs[0].model}, {run.model} is trained with {', '.join(found)}.")
     return notes

@@ -1,24 +1,43 @@
 """What a document of results says of pairs and budget."""
 
+from pathlib import PurePath
 from typing import Any
 
 from experiments.kinds import Config
 from experiments.loading import Splits
 from experiments.regions.largest import best_reachable
-from experiments.regions.models import backbone_names
+from experiments.regions.models import backbone_of
+
+LOSSY = {".jpg", ".jpeg"}
 
 
 def budget_facts(config: Config, recipe: str) -> dict[str, Any]:
     """Return what all models were trained with, as one of them was."""
     return {
         "recipe": recipe,
-        "backbone": backbone_names(config)[0],
-        "pretrained": any(getattr(part, "pretrained", False) for part in vars(config.model).values()),
+        "backbone": backbone_of(config).name,
+        "pretrained": backbone_of(config).pretrained,
+        "weights": backbone_of(config).weights,
         "image_size": config.data.image_size,
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
         "optimizer": config.train.optimizer,
     }
+
+
+def lossy_notes(splits: Splits) -> list[str]:
+    """Say where stored pairs are JPEG files what that lets a model of the whole photo see."""
+    indices = (splits.train, splits.test)
+    if not all(index.masked for index in indices):
+        return []
+    suffixes = {PurePath(f"a{name}").suffix.lower() for index in indices for name in index.suffix_names}
+    if not suffixes & LOSSY:
+        return []
+    return [
+        "the pairs are JPEG files, and models of the whole photo see roi and extra_roi put together again: JPEG alters "
+        "both along the mask's outline, so the photo differs a little from pair to pair and can give the mask away. "
+        "What is said to be reachable without the mask is no strict bound then; preprocess with --format png for one"
+    ]
 
 
 def split_facts(splits: Splits, *, one_pair_each: bool = False) -> dict[str, Any]:

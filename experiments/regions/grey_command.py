@@ -1,8 +1,6 @@
 """What ``study_grey_size.py`` does: the selector with grey copies of several sizes, beside its controls."""
 
 import dataclasses
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,34 +18,22 @@ from experiments.regions.grey_options import (
 )
 from experiments.regions.grey_page import console_text, write_pages
 from experiments.regions.grey_tables import shares_table, study_table
-from experiments.regions.largest import choose_largest, write_largest_tree
 from experiments.regions.models import MODELS, SALIENCE_WHOLE, RegionModel, make_config
-from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, RUNS, output_folder
+from experiments.regions.options import RUNS, output_folder
 from experiments.regions.scores import compare_with, over_seeds, read_logits, score_cells, score_models
+from experiments.regions.shared import preview_pairs, run_study, take_pairs, write_results
 from experiments.regions.tables import differences_table, write_rows
 from experiments.regions.timing import measure_costs
-from experiments.regions.training import PlannedRun, check_runs, plan_lines, train_runs
-from utils.config import parse_config
+from experiments.regions.training import PlannedRun, check_folders, check_models, plan_lines, train_runs
 from utils.devices import resolve_device
-from utils.files import write_text
-from utils.processes import refuse_several
 from utils.provenance import describe_machine
 
 SCRIPT = "study_grey_size.py"
-FLAGS = {"dry_run": "Print which runs are finished and which are to be trained, and exit; nothing is written."}
 
 
 def grey_command(argv: list[str]) -> None:
     """Parse the command line of ``study_grey_size.py`` and run it."""
-    refuse_several(SCRIPT)
-    options, flags = parse_config(GreyOptions, argv, program=SCRIPT, flags=FLAGS)
-    if flags["dry_run"]:
-        print("\n".join(_dry_lines(options)))
-        return
-    started = time.perf_counter()
-    document = study_grey_size(options)
-    print(f"\n{console_text(document)}\n")
-    print(f"{time.perf_counter() - started:.0f} seconds\nreport: {Path(options.out) / REPORT_FILE}")
+    run_study(SCRIPT, GreyOptions, argv, _dry_lines, study_grey_size, console_text)
 
 
 def study_grey_size(options: GreyOptions) -> dict[str, Any]:
@@ -63,7 +49,7 @@ def study_grey_size(options: GreyOptions) -> dict[str, Any]:
     folder = output_folder(options.out, GREY_FILES, "study")
     models = study_models(options)
     runs, notes = _plan(options, models, folder)
-    check_runs(runs)
+    check_folders(runs)
     for note in notes:
         print(f"note: {note}")
     train_runs(runs)
@@ -72,7 +58,7 @@ def study_grey_size(options: GreyOptions) -> dict[str, Any]:
     write_rows(folder / STUDY_CSV, study_table(document)[0])
     write_rows(folder / SHARES_CSV, shares_table(document)[0])
     write_rows(folder / GREY_DIFFERENCES_CSV, differences_table(document)[0])
-    write_text(folder / RESULTS_FILE, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_results(document, folder)
     return document
 
 
@@ -84,7 +70,7 @@ def study_models(options: GreyOptions) -> list[RegionModel]:
     """
     grey = options.grey
     if grey is None:
-        size = _config(options, MODELS["salience"], options.data.root, None, 0).data.image_size
+        size = _config(options, MODELS["salience"], options.data.root, Path(options.out), 0).data.image_size
         grey = [side for side in INTENDED if size is None or side <= size] or [size or INTENDED[0]]
     learned = MODELS["salience"]
     sized = [
@@ -105,16 +91,15 @@ def grey_side(model: RegionModel) -> int | None:
     return None if side is None else int(side)
 
 
-def _config(options: GreyOptions, model: RegionModel, root: str, folder: Path | None, seed: int) -> Config:
+def _config(options: GreyOptions, model: RegionModel, root: str, folder: Path, seed: int) -> Config:
     place: dict[str, Any] = {
         "data.root": root,
         "data.source": options.data.source,
         "model.salience.crop_fraction": options.crop_fraction,
         "data.splits": dataclasses.asdict(options.data.splits),
         "train.seed": seed,
-        "train.seeds": None,
         "run.resume": "auto",
-        "run.dir": None if folder is None else str(folder / RUNS / model.key / f"seed{seed}"),
+        "run.dir": str(folder / RUNS / model.key / f"seed{seed}"),
     }
     if options.data.workers is not None:
         place["data.workers"] = options.data.workers
@@ -122,7 +107,7 @@ def _config(options: GreyOptions, model: RegionModel, root: str, folder: Path | 
 
 
 def _runs(
-    options: GreyOptions, models: Sequence[RegionModel], root: str, folder: Path | None, splits: Splits
+    options: GreyOptions, models: Sequence[RegionModel], root: str, folder: Path, splits: Splits
 ) -> list[PlannedRun]:
     return [
         PlannedRun(model.name, seed, model.kind, _config(options, model, root, folder, seed), splits)
@@ -134,13 +119,10 @@ def _runs(
 def _plan(options: GreyOptions, models: Sequence[RegionModel], folder: Path) -> tuple[list[PlannedRun], list[str]]:
     """Return the runs, seed by seed, and notes; the tree of largest regions is made where it is asked for."""
     root = options.data.root
-    data = _config(options, models[0], root, None, options.seeds[0]).data
-    splits, notes = load_splits(data, options.seeds[0]), list[str]()
-    if options.data.question == "largest":
-        check_runs(_runs(options, models, root, None, splits))
-        notes = write_largest_tree(splits, folder / LARGEST_TREE)
-        root = str(folder / LARGEST_TREE)
-        splits = load_splits(dataclasses.replace(data, root=root), options.seeds[0])
+    data = _config(options, models[0], root, folder, options.seeds[0]).data
+    splits = load_splits(data, options.seeds[0])
+    check_models(_runs(options, models, root, folder, splits))
+    root, splits, notes = take_pairs(options.data.question, splits, data, folder)
     return _runs(options, models, root, folder, splits), notes
 
 
@@ -148,14 +130,12 @@ def _dry_lines(options: GreyOptions) -> list[str]:
     folder = output_folder(options.out, GREY_FILES, "study")
     models = study_models(options)
     root = options.data.root
-    splits = load_splits(_config(options, models[0], root, None, options.seeds[0]).data, options.seeds[0])
-    check_runs(_runs(options, models, root, None, splits))
-    train, test, notes = splits.train, splits.test, list[str]()
-    if options.data.question == "largest":
-        chosen = choose_largest(splits)
-        train, test, notes = chosen.train, chosen.test, chosen.notes
-    counts = f"{len(train):,} training and {len(test):,} test photos or pairs"
-    return [counts, *(f"  note: {note}" for note in notes), *plan_lines(_runs(options, models, root, folder, splits))]
+    splits = load_splits(_config(options, models[0], root, folder, options.seeds[0]).data, options.seeds[0])
+    runs = _runs(options, models, root, folder, splits)
+    check_models(runs)
+    train, test, notes = preview_pairs(options.data.question, splits)
+    counts = f"{train:,} training and {test:,} test photos or pairs"
+    return [counts, *(f"  note: {note}" for note in notes), *plan_lines(runs)]
 
 
 def _describe(

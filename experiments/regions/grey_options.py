@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, RUNS, TABLE_FILE, Budget
-from utils.data_sections import SplitNames
+from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, RUNS, TABLE_FILE, Budget, RegionData
 from utils.errors import ConfigError, require, require_seeds
 
 STUDY_CSV, SHARES_CSV, GREY_DIFFERENCES_CSV, GREY_PLOT = (
@@ -21,27 +20,21 @@ INTENDED = (32, 64, 128, 224)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GreyData:
+class GreyData(RegionData):
     """The photos that every model takes.
 
     Attributes:
         source: ``pairs``, of which the whole photo is taken, or ``folders`` of photos without masks.
         root: tree of pairs, or the folder with ``<split>/<class>/<photo>``.
-        splits: names of its train and test folders.
         question: ``every`` asks for the class of every pair, ``largest`` for that of each photo's largest region alone.
-        workers: loader processes; ``auto`` measures how many are needed; null takes the recipe's own.
     """
 
     source: Literal["pairs", "folders"] = "pairs"
     root: str = "dataset_root"
-    splits: SplitNames = field(default_factory=SplitNames)
     question: Literal["every", "largest"] = "every"
-    workers: int | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
-        require(bool(self.root.strip()), "data.root", f"'{self.root}'", "the folder that holds the photos")
-        number = self.workers
-        require(not isinstance(number, int) or number >= 0, "data.workers", number, "null, 'auto' or a number from 0")
+        super().__post_init__()
         if self.source == "folders" and self.question == "largest":
             raise ConfigError("data.question largest needs regions, which data.source folders lacks; leave it out")
 

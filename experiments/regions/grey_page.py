@@ -1,6 +1,7 @@
 """The grey-size study for readers: text for the console, a Markdown file, a page with the plot."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,15 @@ from experiments.regions.grey_options import GREY_PLOT
 from experiments.regions.grey_plots import save_grey_size
 from experiments.regions.grey_tables import shares_table, study_table
 from experiments.regions.options import REPORT_FILE, TABLE_FILE
-from experiments.regions.page import budget_note, difference_notes, few_groups, reachable_note, seeds_note, timing_notes
+from experiments.regions.page import (
+    ORACLE_NOTE,
+    budget_note,
+    difference_notes,
+    few_groups,
+    reachable_note,
+    seeds_note,
+    timing_notes,
+)
 from experiments.regions.tables import differences_table
 from experiments.report import Section, text_table, write_markdown, write_page
 
@@ -21,7 +30,7 @@ def write_pages(document: Mapping[str, Any], folder: Path) -> None:
     save_grey_size(document, folder / GREY_PLOT)
     first, *others = study_sections(document)
     how = Section("How it was done", notes=[budget_note(document), _inputs_note(document), *timing_notes(document)])
-    sections = [first, Section(images=[(_CAPTION, folder / GREY_PLOT)]), *others, how]
+    sections = [replace(first, images=[(_CAPTION, folder / GREY_PLOT)]), *others, how]
     write_markdown(folder / TABLE_FILE, TITLE, sections)
     write_page(folder / REPORT_FILE, TITLE, sections)
 
@@ -32,13 +41,13 @@ def study_sections(document: Mapping[str, Any]) -> list[Section]:
         f"{document['n_train']:,} training and {document['n_pairs']:,} test pairs, the latter of "
         f"{document['n_photos']:,} photos in {document['n_groups']:,} groups. {seeds_note(document)}.",
         "The selector sees a grey copy of each view, the classifier the one view that is chosen. `best part`, `any "
-        "part` and `whole` are of the same trained classifier: right where any view is, what a random view may "
-        "expect, and what the whole photo gives. The two last rows were trained that way.",
+        "part` and `whole` are of the same trained classifier: right where any view of the pair is, what a random view "
+        "may expect, and what the whole photo gives. The two last rows were trained that way.",
         *few_groups(document),
         *(f"{note[0].upper()}{note[1:]}." for note in document["notes"]),
     ]
     if document["best_reachable_top1"] < 1:
-        notes.append(reachable_note(document))
+        notes += [reachable_note(document), ORACLE_NOTE]
     sections = [Section("Sizes of the grey copy", *study_table(document), notes)]
     rows, columns = shares_table(document)
     if rows:

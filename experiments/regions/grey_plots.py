@@ -72,7 +72,7 @@ def _scores(axes: Axes, sized: Sequence[Mapping[str, Any]], controls: Sequence[M
             ms=4,
             mfc="white",
             lw=1.2,
-            label="best part of each photo (oracle)",
+            label="best part of each pair (oracle)",
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datasets.classes import CLASSES_FILE, folder_name
 from datasets.index import PairIndex
 from datasets.listing import VIEW_FOLDERS
-from datasets.manifest import MANIFEST_FILE, read_columns, read_manifest, write_manifest
+from datasets.manifest import MANIFEST_FILE, read_manifest, write_manifest
 from datasets.readers import open_reader
 from experiments.loading import Splits
 from utils.errors import ConfigError, DataError
@@ -63,16 +63,26 @@ def largest_rows(photo: NDArray[np.int64], area: NDArray[np.float64]) -> list[in
 
 
 def region_areas(index: PairIndex) -> NDArray[np.float64]:
-    """Return the part 0..1 of its picture that each pair's region covers, N: from the manifest, else from the masks."""
+    """Return the part 0..1 of its picture that each pair's region covers, N: from the manifest, else from the masks.
+
+    Raises:
+        DataError: the manifest is none, or says of a pair no such part.
+    """
     path = index.root / MANIFEST_FILE
     if not path.is_file():
         return np.array([float(pair.mask.mean()) for pair in open_reader(index).read(range(len(index)))])
     folders = dict(zip(index.classes.names, index.classes.folders, strict=True))
     found = {
-        (folders.get(name) or folder_name(name), stem): float(area)
-        for split, name, stem, area in read_columns(path, ("split", "class", "stem", "area_fraction"))
-        if split == index.split
+        (folders.get(row.class_name) or folder_name(row.class_name), row.stem): row.area_fraction
+        for row in read_manifest(path)
+        if row.split == index.split
     }
+    for (folder, stem), area in found.items():
+        if not 0 <= area <= 1:
+            raise DataError(
+                f"{path}: area_fraction of {index.split}/{folder}/{stem} is {area}; it must be 0 to 1: write the "
+                f"manifest again with preprocess_foodseg103.py"
+            )
     return np.array([found[index.classes.folders[label], index.stems[row]] for row, label in enumerate(index.label)])
 
 
@@ -111,16 +121,18 @@ def write_largest_tree(splits: Splits, folder: Path) -> list[str]:
         The notes of the choice.
 
     Raises:
-        ConfigError: the folder was made from other pairs.
+        ConfigError: the folder was made from other pairs, groups or files.
         DataError: as ``choose_largest``.
     """
     if folder.is_dir():
         made = read_json_object(folder / MADE_FROM_FILE, "record of a tree of largest regions")
-        if made.get("fingerprint") != splits.fingerprint:
-            raise ConfigError(
-                f"{folder} was made from other pairs than those of {splits.train.root}; delete it and the runs beside "
-                f"it, or name another --out"
-            )
+        for key, value in _made_from(splits).items():
+            # Earlier records have the fingerprint alone.
+            if made.get(key) != value and (key in made or key == "fingerprint"):
+                raise ConfigError(
+                    f"{folder} was made from other {_KINDS[key]} than those of {splits.train.root}; delete it and the "
+                    f"runs beside it, or name another --out"
+                )
         return list(made["notes"])
     chosen = choose_largest(splits)
     with whole_folder(folder) as root:
@@ -128,9 +140,18 @@ def write_largest_tree(splits: Splits, folder: Path) -> list[str]:
             _link(index, root)
         chosen.train.classes.save(root / CLASSES_FILE)
         _write_manifest(chosen, root)
-        facts = {"root": str(splits.train.root), "fingerprint": splits.fingerprint, "notes": chosen.notes}
+        facts = {"root": str(splits.train.root), **_made_from(splits), "notes": chosen.notes}
         write_text(root / MADE_FROM_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     return chosen.notes
+
+
+_KINDS = {"fingerprint": "pairs", "summary": "pairs or groups", "suffixes": "file formats"}
+
+
+def _made_from(splits: Splits) -> dict[str, Any]:
+    """Return what tells whether pairs, their groups or their files' formats have changed."""
+    suffixes = {index.split: sorted(index.suffix_names) for index in (splits.train, splits.test)}
+    return {"fingerprint": splits.fingerprint, "summary": splits.summary, "suffixes": suffixes}
 
 
 def _link(index: PairIndex, root: Path) -> None:

@@ -9,6 +9,7 @@ from experiments.kinds import OFF_THE_SHELF, RVERNET, Config, Kind
 from experiments.paper.options import project_file
 from experiments.regions.grey_options import GreyRecipes
 from experiments.regions.options import Budget, RegionRecipes
+from Off_the_shelfs.config import BackboneConfig
 from utils.config import from_mapping, load_yaml
 from utils.errors import ConfigError
 
@@ -80,9 +81,15 @@ def make_config(
     for key, value in {**backbone, **budget.overrides(), **model.options, **place}.items():
         _set(document, key, value)
     try:
-        return from_mapping(model.kind.config_class, document, own)
+        config: Config = from_mapping(model.kind.config_class, document, own)
     except ConfigError as error:
         raise ConfigError(f"{model.name}: {error}") from None
+    if config.train.seeds is not None or config.data.validation_fraction:
+        raise ConfigError(
+            f"{model.name}: its recipe sets train.seeds or data.validation_fraction, which has no place here; give the "
+            f"seeds with --seeds, and leave the other out"
+        )
+    return config
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,37 +111,60 @@ def _set(document: dict[str, Any], dotted: str, value: Any) -> None:  # noqa: AN
 
 
 def refuse_unequal_budgets(configs: Mapping[str, Config], recipes: RegionRecipes) -> None:
-    """Raise a ``ConfigError`` where models, by key, would not be trained alike: what differs, and in which file."""
+    """Raise a ``ConfigError`` where models, by key, would not be trained and scored alike: what differs, and where."""
     first, reference = next(iter(configs.items()))
+    ((_, wanted), *_) = _budgets(reference)
     for key, config in configs.items():
-        file = getattr(recipes, MODELS[key].recipe if key in MODELS else "salience")
-        wanted, found = (dataclasses.asdict(one.train) | {"seed": None} for one in (reference, config))
-        wanted["backbones"], found["backbones"] = backbone_names(reference)[:1], backbone_names(config)
-        wanted["image_size"], found["image_size"] = reference.data.image_size, config.data.image_size
-        for name, value in found.items():
-            if value != wanted[name]:
+        for role, found in _budgets(config):
+            for name, value in found.items():
+                # PIM takes maps, which is what it is; the others have to take the same kind of features.
+                if value == wanted.get(name, value):
+                    wanted.setdefault(name, value)
+                    continue
+                place = name.replace("backbone.", f"model.{role}.")
                 raise ConfigError(
-                    f"{file}: {name} is {_plain(value)} and was {_plain(wanted[name])} for {first}; all models "
-                    f"need one budget: change the recipe, or set --budget for all"
+                    f"{getattr(recipes, MODELS[key].recipe)}: {place} is {value} and was {wanted[name]} for {first}; "
+                    f"all models need one budget: change the recipe, or set --budget for all"
                 )
 
 
-def _plain(value: object) -> str:
-    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _budgets(config: Config) -> list[tuple[str, dict[str, Any]]]:
+    """Return for each backbone its name in the model section and all that has to be equal, by dotted key."""
+    data = {f"data.{key}": getattr(config.data, key) for key in ("image_size", "exclude", "group_by_photo")}
+    sections = {
+        f"{section}.{key}": value
+        for section, part in (("train", config.train), ("eval", config.eval))
+        for key, value in dataclasses.asdict(part).items()
+        if (section, key) != ("train", "seed")
+    }
+    budgets = []
+    for role, backbone in _backbones(config).items():
+        own = {f"backbone.{key}": value for key, value in dataclasses.asdict(backbone).items() if key != "pim"}
+        if backbone.features == "pim":
+            del own["backbone.features"]
+        budgets.append((role, sections | data | own))
+    return budgets
 
 
-def backbone_names(config: Config) -> list[str]:
-    """Return the different timm names of a configuration's backbones."""
-    backbones = [value for value in vars(config.model).values() if hasattr(value, "pretrained")]
-    return list(dict.fromkeys(backbone.name for backbone in backbones))
+def _backbones(config: Config) -> dict[str, BackboneConfig]:
+    return {role: part for role, part in vars(config.model).items() if isinstance(part, BackboneConfig)}
 
 
-def data_differences(reference: Config, other: Config) -> list[str]:
-    """Return where pictures are changed otherwise in training, such as ``augment.blank_extra_roi 0.3``."""
-    one, two = (dataclasses.asdict(config.data) for config in (reference, other))
-    return [
-        f"data.{section}.{key} {value}" if section else f"data.{key} {value}"
-        for section, mine, theirs in (("augment", one["augment"], two["augment"]),)
-        for key, value in theirs.items()
-        if value != mine[key]
-    ] + [f"data.{key} {two[key]}" for key in ("bars", "normalise", "sampling") if one[key] != two[key]]
+def backbone_of(config: Config) -> BackboneConfig:
+    """Return the first of a configuration's backbones."""
+    return next(iter(_backbones(config).values()))
+
+
+def differences(reference: Config, other: Config) -> list[str]:
+    """Return what is otherwise in training beside what makes a model what it is, such as ``model.dropout 0.1``."""
+    one, two = _own_ways(reference), _own_ways(other)
+    return [f"{name} {value}" for name, value in two.items() if value != one[name]]
+
+
+def _own_ways(config: Config) -> dict[str, Any]:
+    hidden = getattr(config.model, "hidden_width", None)
+    found = {f"data.augment.{key}": value for key, value in dataclasses.asdict(config.data.augment).items()}
+    found |= {f"data.{key}": getattr(config.data, key) for key in ("bars", "normalise", "sampling")}
+    found["model.dropout"] = config.model.dropout
+    found["a head of"] = "one linear layer" if hidden is None else f"two layers with {hidden} units between them"
+    return found

@@ -20,7 +20,7 @@ Question = Literal["every", "largest"]
 
 @dataclass(frozen=True, kw_only=True)
 class RegionData:
-    """The pairs that every model takes.
+    """The pairs that every model takes; also the common part of the grey-size study's.
 
     Attributes:
         root: tree of pairs, stored large enough for the parts that salience cuts.

@@ -14,6 +14,7 @@ from experiments.evaluation.statistics import (
     paired_t_p,
     score_conditions,
 )
+from experiments.measures import measures_over_runs
 from experiments.regions.training import PlannedRun
 from experiments.statistics import t_interval
 from utils.arrays import read_arrays
@@ -112,12 +113,11 @@ def over_seeds(measures: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[s
     if not known or len(known) < len(measures):
         return {}
     found = {}
-    for name, first in known[0].items():
-        values = [one[name]["value"] for one in known]
-        if any(value is None for value in values):
+    for name, mean in measures_over_runs(known).items():
+        if mean["value"] is None:
             continue
-        interval = t_interval(values)
-        bounds = [first["low"], first["high"]] if interval.low is None else [interval.low, interval.high]
+        within = known[0][name] if len(known) == 1 else mean
+        bounds = [within["low"], within["high"]]
         shown = None if None in bounds else bounds
-        found[name] = {"value": interval.mean, "value_ci": shown, "by_seed": values}
+        found[name] = {"value": mean["value"], "value_ci": shown, "by_seed": mean["by_run"]}
     return found

@@ -84,7 +84,7 @@ def seeds_table(part: Mapping[str, Any]) -> Table:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as CSV: full precision, an interval as two columns, nothing for what is undefined."""
+    """Write rows as CSV: numbers in full precision, an interval as two columns, nothing for what is undefined."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -101,7 +101,7 @@ def _heads(key: str) -> list[str]:
 
 def _parts(key: str, value: Any) -> list[Any]:  # noqa: ANN401  # any cell
     if key.endswith("_ci"):
-        return list(value) if value else ["", ""]
+        return [repr(float(bound)) for bound in value] if value else ["", ""]
     if isinstance(value, float):
-        return [f"{value:.6g}"]
+        return [repr(float(value))]
     return ["" if value is None else value]

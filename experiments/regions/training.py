@@ -33,8 +33,9 @@ class PlannedRun:
 
     @property
     def directory(self) -> RunDirectory:
-        """The run's folder."""
-        return RunDirectory(Path(self.config.run.dir or ""))
+        """The run's folder, which its configuration names."""
+        assert self.config.run.dir is not None
+        return RunDirectory(Path(self.config.run.dir))
 
     @property
     def state(self) -> str:
@@ -44,21 +45,27 @@ class PlannedRun:
         return "unfinished" if self.directory.begun else "to do"
 
 
-def check_runs(runs: Sequence[PlannedRun]) -> None:
-    """Refuse, before anything is trained, what some run could not be trained with, or what it was not started with.
+def check_models(runs: Sequence[PlannedRun]) -> None:
+    """Refuse what some run could not be trained with; seeds of one model do not differ in that.
 
     Raises:
-        UserError: names the run: its model cannot be built, pictures are too small for it, or its folder holds a run
-            of another configuration or of other data.
+        UserError: names the run: its model cannot be built, or pictures are too small for it.
     """
-    built: set[str] = set()
+    for run in {run.model: run for run in reversed(runs)}.values():
+        with named(run.name):
+            model = run.kind.build(run.config, len(run.splits.train.classes), False)
+            for index in (run.splits.train, run.splits.test):
+                PairDataset(index, model.view_specs, run.config.data, training=False, seed=0)
+
+
+def check_folders(runs: Sequence[PlannedRun]) -> None:
+    """Refuse what some run that is there was not started with.
+
+    Raises:
+        UserError: names the run: its folder holds a run of another configuration or of other data.
+    """
     for run in runs:
         with named(run.name):
-            if run.model not in built:
-                built.add(run.model)
-                model = run.kind.build(run.config, len(run.splits.train.classes), False)
-                for index in (run.splits.train, run.splits.test):
-                    PairDataset(index, model.view_specs, run.config.data, training=False, seed=0)
             if run.directory.begun:
                 refuse_other_configuration(run.directory, settle(run.config))
             if run.directory.finished:

@@ -1,12 +1,31 @@
 """Recipes so small that a comparison is trained in a test."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from experiments import confusion, figures, model_facts
+from experiments.regions import grey_plots, plots
 
 TRAIN = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "fp32"}
 BACKBONE = {"name": "test_efficientnet", "pretrained": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_pictures_of_runs() -> Iterator[None]:
+    """The curves and confusion of each run are tested elsewhere; the comparison's own plots are drawn."""
+
+    def blank(path: Path, *_: object, **__: object) -> None:
+        Image.new("RGB", (2, 2)).save(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (confusion, figures, model_facts):
+            patch.setattr(module, "draw", blank)
+        assert blank not in (vars(plots)["draw"], vars(grey_plots)["draw"])
+        yield
 
 
 @pytest.fixture(scope="session")

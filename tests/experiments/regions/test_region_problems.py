@@ -84,7 +84,7 @@ def test_recipes_with_seeds_of_their_own_are_refused(
     document["train"]["seeds"] = [0, 1]
     (tmp_path / "seeds.yaml").write_text(yaml.safe_dump(document))
     argv = ["--data.root", str(pair_tree), "--out", str(tmp_path / "out"), *grey_recipes]
-    with pytest.raises(ConfigError, match="sets train.seeds or "):
+    with pytest.raises(ConfigError, match=r"sets train.seeds or "):
         command([*argv, "--recipe.one_view", str(tmp_path / "seeds.yaml")])
 
 
