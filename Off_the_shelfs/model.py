@@ -156,6 +156,11 @@ class ViewClassifier(nn.Module):
         return nn.ModuleList([self.head, *parts]) if parts else self.head
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is timm models and a head and nothing else, so that timm's own code can stand for it."""
+        return self.head_parts is self.head
+
+    @property
     def _has_own_losses(self) -> bool:
         return any(backbone.has_own_losses for backbone in self.backbones.values())
 

@@ -112,6 +112,11 @@ class SalienceClassifier(OffTheShelf):
             self.head.take_classes(names)
 
     @property
+    def is_plain(self) -> bool:
+        """Never: it takes larger pictures than its backbone."""
+        return False
+
+    @property
     def n_views(self) -> int:
         """V, the whole picture included."""
         return 1 + len(self.corners)

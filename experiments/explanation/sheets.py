@@ -104,13 +104,16 @@ class ViewPicture:
         return self.frame is not None
 
     def drawn(self) -> Picture:
-        """Return the map over the picture."""
+        """Return the map over the picture; what lies outside a frame is darkened, since the model does not see it."""
         picture = overlay(self.pixels, self.heat)
         if self.frame is None:
             return picture
+        left, top, right, bottom = pixels_of(self.frame, TILE)
+        drawn = (DARKENED * picture).astype(np.uint8)
+        drawn[top:bottom, left:right] = picture[top:bottom, left:right]
         sheet = Sheet(TILE, TILE)
-        sheet.paste(0, 0, picture)
-        sheet.frame(pixels_of(self.frame, TILE), CHOSEN, 2)
+        sheet.paste(0, 0, drawn)
+        sheet.frame((left, top, right, bottom), CHOSEN, 2)
         return np.asarray(sheet.image)
 
 

@@ -90,6 +90,11 @@ def _fill(
 
 def _write_timm(folder: Path, description: Description, model: Model) -> list[str]:
     """Write what timm loads by itself: the model of one view as a whole, else each module; return the folders."""
+    if not model.is_plain:
+        raise ConfigError(
+            f"--hub timm: {description.name} is more than models of timm and a head (a plug-in module, or a selector), "
+            f"and timm's own would give other answers; leave --hub out"
+        )
     if isinstance(model, OffTheShelf):
         classifier = cast(nn.Linear, cast(nn.Sequential, model.head)[-1])
         write_timm_folder(model.backbone, model.view_specs[model.view], folder, classifier, description.classes)
