@@ -4,7 +4,6 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
 
 import timm
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from Off_the_shelfs.checkpointing import CountedOnce, check_grad_checkpointing, set_grad_checkpointing
 from Off_the_shelfs.config import BackboneConfig
 from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
+from Off_the_shelfs.findings import Finding
 from Off_the_shelfs.origin import Origin, local_origin, published_origin
 from Off_the_shelfs.own_maps import NamedMap
 from Off_the_shelfs.pictures import check_input, data_config, native_size, one_line
@@ -24,13 +24,6 @@ from utils.engine import Criterion
 from utils.errors import ConfigError, nearest
 
 Normalise = Literal["backbone", "none"]
-
-
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """What a backbone found in B pictures: its features B×D, and in subclasses what its own losses need."""
-
-    features: Tensor
 
 
 class Backbone(nn.Module):

@@ -7,7 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from Off_the_shelfs.backbones import Backbone, Finding
+from Off_the_shelfs.backbones import Backbone
+from Off_the_shelfs.findings import Finding
 from Off_the_shelfs.own_maps import NamedMap, Parts
 from utils.batch import Batch, ViewName, ViewSpec, prepare_views
 from utils.compilation import compile_in_place

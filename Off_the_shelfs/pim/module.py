@@ -7,9 +7,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from Off_the_shelfs.backbones import Backbone, Finding, Normalise, build_backbone
+from Off_the_shelfs.backbones import Backbone, Normalise, build_backbone
 from Off_the_shelfs.config import BackboneConfig
 from Off_the_shelfs.feature_maps import SpatialLayer, find_spatial_layer
+from Off_the_shelfs.findings import Finding
 from Off_the_shelfs.own_maps import NamedMap
 from Off_the_shelfs.pim.checkpoint import read_pim_weights
 from Off_the_shelfs.pim.classifiers import PositionClassifier

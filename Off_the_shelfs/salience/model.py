@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from Off_the_shelfs.backbones import Backbone, Finding, build_backbone
+from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.config import OffTheShelfModelConfig, OneViewDataConfig
+from Off_the_shelfs.findings import Finding
 from Off_the_shelfs.model import OffTheShelf, TrainingAnswer
 from Off_the_shelfs.own_maps import Parts
 from Off_the_shelfs.salience.choice import drawn_from_content, imbalance, is_chosen, noisy_weights, temperature_at

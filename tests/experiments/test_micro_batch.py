@@ -139,7 +139,7 @@ def test_what_was_found_is_said(pairs: int, share: int, processes: int, note: st
 
 def model_of(norm: bool, frozen: bool) -> Any:  # noqa: ANN401  # stands in for a classifier
     backbone = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1) if norm else nn.ReLU())
-    backbone.frozen = frozen  # type: ignore[assignment]
+    backbone.frozen, backbone.own_parts = frozen, []  # type: ignore[assignment]
     return SimpleNamespace(backbones={"roi": backbone})
 
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor
 
-from Off_the_shelfs.backbones import Finding
 from Off_the_shelfs.build import build_off_the_shelf
 from Off_the_shelfs.config import BackboneConfig, OffTheShelfModelConfig, OneViewDataConfig
+from Off_the_shelfs.findings import Finding
 from Off_the_shelfs.model import OffTheShelf, TrainingAnswer
 from Off_the_shelfs.salience.config import SalienceConfig
 from Off_the_shelfs.salience.model import SalienceClassifier
