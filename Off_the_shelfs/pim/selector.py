@@ -61,12 +61,15 @@ def confidence(logits: Tensor) -> Tensor:
 @torch.no_grad()
 def rank_positions(logits: Tensor) -> Tensor:
     """Return the positions, int64 B×S, from the most to the least confident; equals stay in their order."""
-    return confidence(logits).argsort(dim=1, descending=True, stable=True)
+    sure = confidence(logits)
+    if torch.compiler.is_exporting():  # ONNX has no stable sort, but its TopK leaves equals in their order
+        return sure.topk(sure.shape[1], dim=1).indices
+    return sure.argsort(dim=1, descending=True, stable=True)
 
 
 def take(values: Tensor, positions: Tensor) -> Tensor:
     """Return values B×n×D at positions B×n of values B×S×D; gradients pass through the values alone."""
     # Whole rows are copied; gather would look up each number by itself.
-    first = torch.arange(len(values), device=values.device).unsqueeze(1) * values.shape[1]
+    first = torch.arange(values.shape[0], device=values.device).unsqueeze(1) * values.shape[1]
     taken = values.flatten(0, 1).index_select(0, (positions + first).flatten())
     return taken.view(*positions.shape, values.shape[-1])
