@@ -56,6 +56,6 @@ class Pyramid(nn.Module):
             return lifted.transpose(1, 2)
         if grids[deep] == grids[deep - 1]:
             return tokens
-        found = tokens.transpose(1, 2).unflatten(2, grids[deep])
+        found = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grids[deep])
         found = F.interpolate(found, size=(height, width), mode="bilinear", align_corners=False)
         return found.flatten(2).transpose(1, 2)
