@@ -3,8 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, RUNS, TABLE_FILE, Budget, RegionData
-from utils.errors import ConfigError, require, require_seeds
+from experiments.regions.options import (
+    LARGEST_TREE,
+    REPORT_FILE,
+    RESULTS_FILE,
+    RUNS,
+    TABLE_FILE,
+    RegionData,
+    TrialOptions,
+)
+from utils.errors import ConfigError, require
 
 STUDY_CSV, SHARES_CSV, GREY_DIFFERENCES_CSV, GREY_PLOT = (
     "grey_size.csv",
@@ -53,7 +61,7 @@ class GreyRecipes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GreyOptions:
+class GreyOptions(TrialOptions):
     """Options of ``study_grey_size.py``.
 
     Attributes:
@@ -72,19 +80,10 @@ class GreyOptions:
     data: GreyData = field(default_factory=GreyData)
     out: str = "runs/grey_size"
     grey: list[int] | None = None
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    budget: Budget = field(default_factory=Budget)
-    crop_fraction: float = 2 / 3
     recipe: GreyRecipes = field(default_factory=GreyRecipes)
-    resamples: int = 2000
-    timing_rounds: int = 9
 
     def __post_init__(self) -> None:
-        require_seeds("seeds", self.seeds)
-        require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
-        require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
-        require(0 < self.crop_fraction < 1, "crop_fraction", self.crop_fraction, "above 0 and below 1, such as 0.6667")
-        require(self.timing_rounds >= 0, "timing_rounds", self.timing_rounds, "at least 0")
+        super().__post_init__()
         grey = self.grey
         usable = grey is None or (bool(grey) and min(grey) >= 1 and len(set(grey)) == len(grey))
         require(usable, "grey", grey, "null or different numbers of pixels, such as 16,32,64")

@@ -96,7 +96,26 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionOptions:
+class TrialOptions:
+    """What both commands that train several models are asked to do; their own classes say what each field means."""
+
+    out: str
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    budget: Budget = field(default_factory=Budget)
+    crop_fraction: float = 2 / 3
+    resamples: int = 2000
+    timing_rounds: int = 9
+
+    def __post_init__(self) -> None:
+        require_seeds("seeds", self.seeds)
+        require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
+        require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
+        require(0 < self.crop_fraction < 1, "crop_fraction", self.crop_fraction, "above 0 and below 1, such as 0.6667")
+        require(self.timing_rounds >= 0, "timing_rounds", self.timing_rounds, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions(TrialOptions):
     """Options of ``compare_regions.py``.
 
     Attributes:
@@ -118,20 +137,11 @@ class RegionOptions:
     out: str = "runs/regions"
     models: list[str] = field(default_factory=lambda: list(KEYS))
     question: Literal["every", "largest", "both"] = "both"
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    budget: Budget = field(default_factory=Budget)
     largest_epochs: int | None = None
-    crop_fraction: float = 2 / 3
     recipe: RegionRecipes = field(default_factory=RegionRecipes)
-    resamples: int = 2000
-    timing_rounds: int = 9
 
     def __post_init__(self) -> None:
-        require_seeds("seeds", self.seeds)
-        require(bool(self.out.strip()), "out", f"'{self.out}'", "the folder to fill")
-        require(self.resamples >= 100, "resamples", self.resamples, "at least 100")
-        require(0 < self.crop_fraction < 1, "crop_fraction", self.crop_fraction, "above 0 and below 1, such as 0.6667")
-        require(self.timing_rounds >= 0, "timing_rounds", self.timing_rounds, "at least 0")
+        super().__post_init__()
         for key in self.models:
             if key not in KEYS:
                 raise ConfigError(f"--models {key}: there is no such model{nearest(key, KEYS)}; of {', '.join(KEYS)}")
