@@ -1,3 +1,4 @@
+import gc
 import signal
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,11 @@ def test_a_bad_file_stops_the_run_with_one_line(index: PairIndex, workers: int) 
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_worker_that_died_between_epochs_is_told_in_one_line(index: PairIndex) -> None:
+def test_a_worker_that_died_between_epochs_is_told_in_one_line(
+    index: PairIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seconds for which torch waits for each of the workers that the dead one has left stuck.
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
     loader = training_loader(dataset_of(index), sampler_of(index), workers=2)
     list(loader)
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # its report may come at any time, also after the next order
@@ -149,6 +154,8 @@ def test_a_worker_that_died_between_epochs_is_told_in_one_line(index: PairIndex)
         list(loader)
     signal.signal(signal.SIGCHLD, before)
     assert len(str(caught.value).splitlines()) == 1
+    del loader, caught
+    gc.collect()  # while the wait is short
 
 
 def test_the_loader_leaves_the_models_random_state_alone(index: PairIndex) -> None:
