@@ -25,14 +25,9 @@ app: install
 paper: install
 	$(BIN)/python -m experiments.paper --grid $(GRID) --data.root $(DATA) --out $(PAPER_DIR) $(if $(RECIPE),--recipe $(RECIPE))
 
-# The tests of a file share what is costly to make, so a file stays in one worker. Types are checked beside them, since
-# mypy takes one core for most of a minute where it has no cache.
-test: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	@mkdir -p build; $(BIN)/mypy . > build/types.txt 2>&1 & types=$$!; \
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder; \
-	tests=$$?; wait $$types; found=$$?; echo mypy: ; cat build/types.txt; exit $$(( tests ? tests : found ))
+# The tests of a file share what is costly to make, so a file stays in one worker.
+test: lint
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # The long form of the tests of faults and bad input, about 20 minutes, and docs/reliability.md made of what they saw.
 SOAK ?= build/soak
