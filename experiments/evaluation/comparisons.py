@@ -1,6 +1,6 @@
 """Runs against runs and series against series, on the unchanged pairs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments.evaluation.statistics import ConditionScores, compare_score, holm_by_key, paired_t_p
+from experiments.evaluation.statistics import ConditionScores, add_holm, compare_score, paired_t_p
 from experiments.robustness.suite import IDENTITY
 from experiments.statistics import mcnemar, percentile_interval, t_interval
 from utils.metrics import SCORE_NAMES, Array
@@ -64,8 +64,8 @@ def compare_runs(contenders: Sequence[Contender], groups: Array) -> list[dict[st
         row["mcnemar"] = tested._asdict()
         rows.append(row)
     for name in SCORE_NAMES:
-        _add_holm([row["scores"][name] for row in rows], "p_value", "p_holm")
-    _add_holm([row["mcnemar"] for row in rows], "grouped_p_value", "grouped_p_holm")
+        add_holm([row["scores"][name] for row in rows], "p_value", "p_holm")
+    add_holm([row["mcnemar"] for row in rows], "grouped_p_value", "grouped_p_holm")
     return rows
 
 
@@ -102,7 +102,7 @@ def compare_series(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
         }
         rows.append({"a": name_a, "b": name_b, "condition": IDENTITY, "seeds": seeds, "scores": found})
     for name in SCORE_NAMES:
-        _add_holm([row["scores"][name] for row in rows], "p_value", "p_holm")
+        add_holm([row["scores"][name] for row in rows], "p_value", "p_holm")
     return rows
 
 
@@ -123,11 +123,3 @@ def _difference_of_means(
         "p_value": paired_t_p(by_seed),
         "test_interval": percentile_interval(samples_a - samples_b),
     }
-
-
-def _add_holm(cells: Iterable[dict[str, Any] | None], source: str, target: str) -> None:
-    """Write the adjusted p-values of one column of a table beside the plain ones."""
-    defined = {str(place): cell for place, cell in enumerate(cells) if cell is not None}
-    adjusted = holm_by_key({place: cell[source] for place, cell in defined.items()})
-    for place, cell in defined.items():
-        cell[target] = adjusted[place]

@@ -4,7 +4,7 @@ Two kinds of seed occur. A *perturbation seed* draws the patches or the noise of
 run. Scores of a condition are averaged over its perturbation seeds, resample by resample.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,14 @@ def holm_by_key(p_values: Mapping[str, float | None]) -> dict[str, float | None]
     defined = {key: value for key, value in p_values.items() if value is not None}
     adjusted = dict(zip(defined, holm(list(defined.values())), strict=True))
     return {key: adjusted.get(key) for key in p_values}
+
+
+def add_holm(cells: Iterable[dict[str, Any] | None], source: str, target: str) -> None:
+    """Write the adjusted p-values of one column of a table beside the plain ones."""
+    defined = {str(place): cell for place, cell in enumerate(cells) if cell is not None}
+    adjusted = holm_by_key({place: cell[source] for place, cell in defined.items()})
+    for place, cell in defined.items():
+        cell[target] = adjusted[place]
 
 
 def over_runs(cells: Sequence[Cells]) -> Cells:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from datasets.index import PairIndex
 from datasets.readers import open_reader
-from experiments.evaluation.statistics import ConditionScores, compare_score, holm_by_key, over_runs, score_conditions
+from experiments.evaluation.statistics import ConditionScores, add_holm, compare_score, over_runs, score_conditions
 from experiments.mask_quality.agreement import summaries
 from experiments.mask_quality.scored import Logits, Scoring, Side
 from experiments.runs import load_index
@@ -228,11 +228,7 @@ def compare_cells(
         row["mcnemar"] = _mcnemar(logits[a], logits[b], index) if seeds[a[0]] == seeds[b[0]] else None
         rows.append(row)
     for name in SCORE_NAMES:
-        defined = {str(place): row["scores"][name] for place, row in enumerate(rows)}
-        adjusted = holm_by_key({place: entry and entry["p_value"] for place, entry in defined.items()})
-        for place, entry in defined.items():
-            if entry:
-                entry["p_holm"] = adjusted[place]
+        add_holm((row["scores"][name] for row in rows), "p_value", "p_holm")
     return rows
 
 

@@ -1,7 +1,6 @@
 """``python -m experiments.paper``: plan, say what it costs, train, evaluate, report."""
 
 import json
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from experiments.continuation import refuse_other_configuration, refuse_other_da
 from experiments.evaluation.command import evaluate_runs
 from experiments.evaluation.options import EvaluateOptions, EvaluationData
 from experiments.fit import fit
+from experiments.named_run import named
 from experiments.paper.cost import cost_lines, cost_of
 from experiments.paper.evaluated import read_evaluation, stamp, suite_path
 from experiments.paper.finished import load_finished
@@ -23,7 +23,7 @@ from experiments.paper.report import BASELINES_FILE, ReportInput, write_paper_re
 from experiments.settle import settle
 from utils.config import parse_config
 from utils.devices import resolve_device
-from utils.errors import ConfigError, InterruptedRunError, RunError, UserError, nearest
+from utils.errors import ConfigError, nearest
 from utils.files import write_text
 from utils.json_file import read_json_object
 from utils.processes import refuse_several
@@ -95,17 +95,15 @@ def _check_finished(jobs: Sequence[Job]) -> None:
     """Refuse finished runs of another configuration or of other data before anything is trained."""
     for job in jobs:
         if job.directory.finished:
-            try:
+            with named(job.name):
                 refuse_other_configuration(job.directory, settle(job.config))
                 refuse_other_data(job.directory, job.config, job.directory.read_metrics(), job.splits)
-            except UserError as error:
-                raise _named(job, error) from None
 
 
 def _run_all(jobs: Sequence[Job], resamples: int) -> None:
     for number, job in enumerate(jobs, start=1):
         place = f"run {number} of {len(jobs)}: {job.name}"
-        try:
+        with named(job.name):
             if job.directory.finished:
                 print(f"{place}: finished already", flush=True)
             else:
@@ -113,20 +111,6 @@ def _run_all(jobs: Sequence[Job], resamples: int) -> None:
                 fit(job.run.kind, job.config)
             if job.suite is not None:
                 evaluate_once(job, job.suite, resamples)
-        except UserError as error:
-            raise _named(job, error) from None
-        except RunError as error:
-            raise RunError(f"run {job.name}: {error}") from None
-        except InterruptedRunError as stopped:
-            raise InterruptedRunError(
-                f"run {job.name} was stopped by signal {stopped.signal_number} after a checkpoint; repeat the same "
-                f"command to go on",
-                stopped.signal_number,
-            ) from None
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped at run {job.name}; repeat the same command to go on", signal.SIGINT
-            ) from None
 
 
 def evaluate_once(job: Job, suite: str, resamples: int) -> bool:
@@ -164,7 +148,3 @@ def _fit_baselines(folder: Path, jobs: Sequence[Job], resamples: int) -> None:
     print("baselines without a network", flush=True)
     rows = baseline_rows(job.splits.train, job.splits.test, resamples=resamples)
     write_text(path, json.dumps({**wanted, "rows": rows}, indent=2, allow_nan=False) + "\n")
-
-
-def _named(job: Job, error: UserError) -> UserError:
-    return type(error)(f"run {job.name}: {error}")

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from experiments.evaluation.statistics import (
     ConditionScores,
+    add_holm,
     compare_score,
-    holm_by_key,
     over_runs,
     paired_t_p,
     score_conditions,
@@ -75,11 +75,7 @@ def compare_with(scored: Mapping[str, ConditionScores], references: Sequence[str
             found = {name: _difference(scored[a], scored[b], name) for name in SCORE_NAMES}
             rows.append({"a": a, "b": b, "scores": found})
     for name in SCORE_NAMES:
-        p_values = {str(place): row["scores"][name] for place, row in enumerate(rows)}
-        adjusted = holm_by_key({place: one and one["p_value"] for place, one in p_values.items()})
-        for place, one in p_values.items():
-            if one:
-                one["p_holm"] = adjusted[place]
+        add_holm((row["scores"][name] for row in rows), "p_value", "p_holm")
     return rows
 
 

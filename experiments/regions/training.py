@@ -1,8 +1,6 @@
 """The runs of a comparison: one for each model and seed, checked before the first is trained."""
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +9,8 @@ from experiments.continuation import refuse_other_configuration, refuse_other_da
 from experiments.fit import fit
 from experiments.kinds import Config, Kind
 from experiments.loading import Splits
+from experiments.named_run import named
 from experiments.settle import settle
-from utils.errors import InterruptedRunError, RunError, UserError
 from utils.run_directory import RunDirectory
 
 
@@ -86,25 +84,6 @@ def train_runs(runs: Sequence[PlannedRun]) -> None:
         print(place, flush=True)
         with named(run.name):
             fit(run.kind, run.config)
-
-
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """Put the name of a run before the message of what stops it, and say how the command goes on."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"run {name}: {error}") from None
-    except RunError as error:
-        raise RunError(f"run {name}: {error}") from None
-    except InterruptedRunError as stopped:
-        raise InterruptedRunError(
-            f"run {name} was stopped by signal {stopped.signal_number} after a checkpoint; repeat the same command to "
-            f"go on",
-            stopped.signal_number,
-        ) from None
-    except KeyboardInterrupt:
-        raise InterruptedRunError(f"stopped at run {name}; repeat the same command to go on", signal.SIGINT) from None
 
 
 def plan_lines(runs: Sequence[PlannedRun]) -> list[str]:
