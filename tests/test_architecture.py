@@ -12,8 +12,9 @@ ALLOWED = {
     "datasets": {"datasets", "segmenters", "utils"},
     "Off_the_shelfs": {"Off_the_shelfs", "utils"},
     "RveRNets": {"RveRNets", "Off_the_shelfs", "utils"},
-    "experiments": {"experiments", "RveRNets", "Off_the_shelfs", "datasets", "segmenters", "utils"},
-    "benchmarks": {"benchmarks", "experiments", "RveRNets", "Off_the_shelfs", "datasets", "segmenters", "utils"},
+    "R2O": {"R2O", "Off_the_shelfs", "utils"},
+    "experiments": {"experiments", "R2O", "RveRNets", "Off_the_shelfs", "datasets", "segmenters", "utils"},
+    "benchmarks": {"benchmarks", "experiments", "R2O", "RveRNets", "Off_the_shelfs", "datasets", "segmenters", "utils"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 ROOMS = {*ALLOWED, "tests"}
