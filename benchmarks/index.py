@@ -48,7 +48,7 @@ def first_step_seconds(config: RveRNetConfig) -> float:
         raise _FirstStep
 
     try:
-        with patch("experiments.fit.train_one_epoch", one_step), contextlib.redirect_stdout(io.StringIO()):
+        with patch("experiments.training.train_one_epoch", one_step), contextlib.redirect_stdout(io.StringIO()):
             fit(RVERNET, config)
     except _FirstStep:
         shutil.rmtree(str(config.run.dir))

@@ -44,7 +44,7 @@ def measure(argv: list[str]) -> tuple[list[float], list[float]]:
         return result
 
     config, _ = parse_config(RveRNetConfig, argv, program="benchmark", flags={})
-    with patch("experiments.fit.train_one_epoch", watched), contextlib.redirect_stdout(io.StringIO()):
+    with patch("experiments.training.train_one_epoch", watched), contextlib.redirect_stdout(io.StringIO()):
         fit(RVERNET, config)
     return main_process, loaders
 
