@@ -24,7 +24,7 @@ def resolve_fused(setting: bool | Literal["auto"], device: str, optimizer: str) 
     if setting == "auto":
         return device == "cuda" and optimizer in FUSED
     if setting and optimizer not in FUSED:
-        _check_optimizer(optimizer)
+        check_optimizer(optimizer)
         raise ConfigError(
             f"train.fused is true, which the optimiser '{optimizer}' does not have; use auto or false, or one of "
             f"{', '.join(FUSED)}"
@@ -41,7 +41,7 @@ def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.
     Raises:
         ConfigError: unknown optimiser, or ``train.fused`` with one that has no such step.
     """
-    _check_optimizer(train.optimizer)
+    check_optimizer(train.optimizer)
     # Left out where it is off, since most optimisers do not know the word.
     options: dict[str, Any] = (
         {"fused": True} if resolve_fused(train.fused, resolve_device(train.device), train.optimizer) else {}
@@ -58,7 +58,8 @@ def make_optimizer(train: TrainConfig, backbones: Iterable[nn.Module], head: nn.
     return optimizer
 
 
-def _check_optimizer(name: str) -> None:
+def check_optimizer(name: str) -> None:
+    """Refuse a name that timm has no optimiser of, with the nearest ones."""
     names = [str(known) for known in timm.optim.list_optimizers()]
     if name not in names:
         raise ConfigError(
