@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets.batches import Item
 from datasets.blocks import ALIGNMENT
 from datasets.decode import decode_photo
-from datasets.pairs import PADDING_ROW, Item
+from datasets.pairs import PADDING_ROW
 from datasets.two_views.photos import PhotoIndex
 from datasets.two_views.superpixels import SuperpixelCache, make_slic
 from datasets.two_views.views import VIEWS, TwoViews

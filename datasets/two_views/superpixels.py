@@ -4,10 +4,12 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import skimage
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
@@ -44,10 +46,11 @@ class Slic:
         labels = slic(values, n_segments=self.segments, compactness=self.compactness, start_label=0, channel_axis=-1)
         return contiguous(labels)
 
-    @property
+    @cached_property
     def settings(self) -> str:
         """Everything besides the photo that the superpixels depend on, as text."""
-        return repr(("slic", self.segments, self.compactness, self.statistics, skimage.__version__, np.__version__))
+        versions = version("scikit-image"), version("numpy")
+        return repr((self.segments, self.compactness, self.statistics, *versions))
 
 
 def make_slic(config: SuperpixelConfig, slic_input: str, mean: Sequence[float], std: Sequence[float]) -> Slic:
@@ -56,7 +59,7 @@ def make_slic(config: SuperpixelConfig, slic_input: str, mean: Sequence[float], 
     return Slic(config.segments, config.compactness, statistics)
 
 
-def contiguous(labels: NDArray[np.integer]) -> Superpixels:
+def contiguous(labels: NDArray[np.integer[Any]]) -> Superpixels:
     """Return labels (at least 0) renumbered from 0 without a gap, in their order, as int16."""
     present = np.bincount(labels.ravel()) > 0
     renumbered: Superpixels = (np.cumsum(present) - 1).astype(np.int16)[labels]

@@ -4,8 +4,9 @@ Every draw depends on (seed, epoch, key) alone.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -111,7 +112,7 @@ class TwoViews:
 
     def view(self, photo: Tensor, plan: ViewPlan) -> Tensor:
         """Return a view, uint8 3×S×S, of a photo (uint8 3×H×W, RGB)."""
-        picture = functional.resized_crop(
+        picture: Tensor = functional.resized_crop(
             photo, *plan.box, [self.size, self.size], interpolation=InterpolationMode.BICUBIC, antialias=True
         )
         if plan.flip:
@@ -120,7 +121,7 @@ class TwoViews:
             return picture
         picture = picture.to(torch.float32).div_(255)  # rounded once in the end, not after each change
         for name, amount in plan.jitter:
-            picture = _adjust(picture, name, amount)
+            picture = _CHANGES[name](picture, amount)
         if plan.grey:
             picture = functional.rgb_to_grayscale(picture, num_output_channels=3)
         if plan.sigma:
@@ -131,7 +132,9 @@ class TwoViews:
 
     def whole(self, photo: Tensor) -> Tensor:
         """Return the whole photo (uint8 3×H×W), stretched to 3×S×S."""
-        return functional.resize(photo, [self.size, self.size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+        side = [self.size, self.size]
+        stretched: Tensor = functional.resize(photo, side, interpolation=InterpolationMode.BICUBIC, antialias=True)
+        return stretched
 
 
 def draw_box(generator: np.random.Generator, width: int, height: int, min_area: float, max_aspect: float) -> CropBox:
@@ -154,26 +157,14 @@ def draw_box(generator: np.random.Generator, width: int, height: int, min_area: 
     return CropBox((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
 
 
-def _adjust(picture: Tensor, name: str, amount: float) -> Tensor:
-    """Return a picture (float32 3×S×S in 0..1) after one of the four changes of colour jitter."""
-    if name == "brightness":
-        return functional.adjust_brightness(picture, amount)
-    if name == "contrast":
-        return functional.adjust_contrast(picture, amount)
-    if name == "saturation":
-        return functional.adjust_saturation(picture, amount)
-    return shift_hue(picture, amount)
-
-
 def shift_hue(picture: Tensor, amount: float) -> Tensor:
     """Turn the hue of a picture (float32 3×S×S in 0..1) by a part of the circle.
 
     It is torchvision's ``adjust_hue``, which takes ten times as long.
     """
-    hsv = cv2.cvtColor(_pixels(picture), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] += np.float32(amount * 360)
-    hsv[..., 0] %= np.float32(360)
-    return _planes(np.clip(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), 0, 1))
+    hue, saturation, value = cv2.split(cv2.cvtColor(_pixels(picture), cv2.COLOR_RGB2HSV))
+    turned = np.mod(hue + np.float32(amount * 360), np.float32(360))
+    return _planes(cv2.cvtColor(cv2.merge([turned, saturation, value]), cv2.COLOR_HSV2RGB).clip(0, 1))
 
 
 def blur(picture: Tensor, kernel: int, sigma: float) -> Tensor:
@@ -182,12 +173,20 @@ def blur(picture: Tensor, kernel: int, sigma: float) -> Tensor:
     It is torchvision's ``gaussian_blur``, which takes fifty times as long.
     """
     blurred = cv2.GaussianBlur(_pixels(picture), (kernel, kernel), sigma, borderType=cv2.BORDER_REFLECT_101)
-    return _planes(blurred.astype(np.float32, copy=False))
+    return _planes(blurred)
 
 
 def _pixels(picture: Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
-def _planes(pixels: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+def _planes(pixels: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(pixels.astype(np.float32, copy=False)).permute(2, 0, 1)
+
+
+_CHANGES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "brightness": functional.adjust_brightness,
+    "contrast": functional.adjust_contrast,
+    "saturation": functional.adjust_saturation,
+    "hue": shift_hue,
+}
