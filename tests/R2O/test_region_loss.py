@@ -55,7 +55,7 @@ def test_only_the_predicted_side_learns_and_only_where_a_weight_stands(vectors: 
     predicted, target, weights = vectors
     predicted.requires_grad_()
     target.requires_grad_()
-    region_loss(predicted, target, weights).backward()
+    torch.autograd.backward(region_loss(predicted, target, weights))
     assert target.grad is None
     assert predicted.grad is not None
     assert (predicted.grad.abs().sum(dim=1) > 0).tolist() == (weights > 0).tolist()
@@ -64,7 +64,7 @@ def test_only_the_predicted_side_learns_and_only_where_a_weight_stands(vectors: 
 def test_without_weights_the_loss_is_zero_and_teaches_nothing() -> None:
     predicted = torch.randn(3, 5, requires_grad=True)
     loss = region_loss(predicted, torch.randn(3, 5), torch.zeros(3))
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0.0
     assert predicted.grad is not None
     assert not predicted.grad.any()
