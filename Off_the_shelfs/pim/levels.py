@@ -18,7 +18,7 @@ from utils.memory import is_out_of_memory
 
 DEFAULT_LEVELS = 4
 _FAILURES = (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError)  # of pictures of another size
-_NO_MAPS = "choose a backbone with convolutions or patches, or features: pooled"
+_NO_MAPS = "choose a backbone with convolutions or patches; a classifier can use features: pooled too"
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ def prune(model: nn.Module, name: str, taps: Taps, size: int) -> list[Level]:
     whole = _structure(model)
     try:
         cast(Callable[..., Any], model.prune_intermediate_layers)(wanted, prune_norm=True, prune_head=True)
-        reached, levels = _look(model, name, taps, size)
+        reached, levels = look(model, name, taps, size)
         unchanged = not taps.levels or levels == list(taps.levels)
     except (ConfigError, NotImplementedError, AttributeError, ValueError, AssertionError):
         unchanged = False
     if not unchanged:  # some families number what is left anew
         _restore(whole)
-        reached, levels = _look(model, name, taps, size)
+        reached, levels = look(model, name, taps, size)
     for parameter_name, parameter in model.named_parameters():
         if parameter_name not in reached:
             parameter.requires_grad = False
@@ -134,7 +134,7 @@ def _restore(structure: _Structure) -> None:
         vars(part).update(attributes)
 
 
-def _look(model: nn.Module, name: str, taps: Taps, size: int) -> tuple[set[str], list[Level]]:
+def look(model: nn.Module, name: str, taps: Taps, size: int) -> tuple[set[str], list[Level]]:
     """Return the names of the parameters that the maps depend on, and the shapes of the maps."""
     found = _run(model, name, taps, size, lambda given, maps: (_reached(given, maps), _levels(name, maps)))
     return cast(tuple[set[str], list[Level]], found)
