@@ -1,5 +1,7 @@
 """The loss between the two views of a region, which regions count, and how far the vectors are spread out."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,4 +65,4 @@ def spread(target: Tensor, weights: Tensor) -> Tensor:
     count = counted.sum().clamp(min=1)
     mean = (directions * counted).sum(dim=0) / count
     variance = ((directions - mean).square() * counted).sum(dim=0) / count
-    return variance.sqrt().mean() * directions.shape[-1] ** 0.5
+    return variance.sqrt().mean() * math.sqrt(directions.shape[-1])

@@ -1,7 +1,6 @@
 """The network that learns by matching regions across two views of a photo (Gokul et al. 2022, arXiv 2208.11821)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -15,10 +14,8 @@ from R2O.loss import present_in_both, region_loss, region_weights, spread
 from R2O.pooling import pool_regions
 from R2O.regions import Regions, refine
 from R2O.target import follower, looked_at, move
+from R2O.trunk import Trunk
 from utils.batch import Batch, ViewSpec, normalise
-
-if TYPE_CHECKING:
-    from R2O.trunk import Trunk
 
 PICTURES = ("view_1", "view_2", "photo")
 LATTICE_STRIDE = 4  # pixels of a view per cell of the lattice that regions are painted on
@@ -27,7 +24,7 @@ LATTICE_STRIDE = 4  # pixels of a view per cell of the lattice that regions are 
 class Branch(nn.Module):
     """A trunk and the projector on top of it; the online network and its target are one each."""
 
-    def __init__(self, trunk: "Trunk", projector: nn.Module) -> None:
+    def __init__(self, trunk: Trunk, projector: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
         self.projector = projector
@@ -60,7 +57,7 @@ class R2OModel(nn.Module):
         config: of the run.
     """
 
-    def __init__(self, trunk: "Trunk", config: R2OConfig) -> None:
+    def __init__(self, trunk: Trunk, config: R2OConfig) -> None:
         super().__init__()
         model = config.model
         self.fidelity, self.train_config = config.fidelity, config.train

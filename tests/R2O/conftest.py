@@ -25,10 +25,12 @@ class SmallTrunk(nn.Module):
         self.late = nn.Sequential(nn.Conv2d(5, 6, 2, stride=2), nn.BatchNorm2d(6), nn.ReLU())
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.late(self.early(pictures))
+        found: Tensor = self.late(self.early(pictures))
+        return found
 
     def clustered(self, pictures: Tensor) -> Tensor:
-        return self.early(pictures)
+        found: Tensor = self.early(pictures)
+        return found
 
 
 class BuildModel(Protocol):
