@@ -1,5 +1,7 @@
 """Small trees of pairs, made once per test session, the way to real data, and the record of what tests saw."""
 
+import atexit
+import gc
 import json
 import os
 import re
@@ -30,6 +32,13 @@ COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 6
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long form of the tests of faults and of the fuzz")
     parser.addoption("--record", metavar="FOLDER", help="write what the tests saw to FOLDER, for docs/reliability.md")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the libraries that are imported by now out of every later garbage collection: a second each."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # libraries count at the end what was not given back
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from datasets import loaders
 from datasets.index import PairIndex
@@ -142,7 +143,8 @@ def test_a_bad_file_stops_the_run_with_one_line(index: PairIndex, workers: int) 
 def test_a_worker_that_died_between_epochs_is_told_in_one_line(
     index: PairIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Seconds for which torch waits for each of the workers that the dead one has left stuck.
+    # Seconds after which torch looks whether all workers live, and for which it waits for those left stuck.
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
     monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
     loader = training_loader(dataset_of(index), sampler_of(index), workers=2)
     list(loader)

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from experiments.click.panels import headline
 from experiments.click.state import Ask, Session
 from segmenters.prompts import Prompt
 
-pytest.importorskip("gradio", reason="gradio is not installed (requirements-app.txt): no page to test")
 pytest.importorskip("selenium", reason="selenium is not installed: no browser to drive")
 
 from selenium.webdriver import Chrome, ChromeOptions
@@ -31,6 +31,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVER = shutil.which("chromedriver")
 
 pytestmark = [
+    # Not imported here: it takes seconds, and one of several processes runs these tests.
+    pytest.mark.skipif(
+        find_spec("gradio") is None, reason="gradio is not installed (requirements-app.txt): no page to test"
+    ),
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None, reason="chromium or chromedriver is not installed: no browser to drive"
     ),
