@@ -1,7 +1,7 @@
 """k-means of many points at once: greedy k-means++ (Arthur & Vassilvitskii 2007), then Lloyd's iterations.
 
 All distances are matrix products, and all means one sum over labelled rows, so that nothing goes through the clusters
-one by one. A GPU is waited for once in ``LOOK`` iterations. All sums are fp32 or better, whatever the caller's
+one by one. A GPU is waited for once in several iterations. All sums are fp32 or better, whatever the caller's
 precision: no autocast, no TF32.
 """
 
@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LOOK = 8  # iterations between two looks at the inertia, where looking waits for a device
+LOOK = {"cpu": 1}  # iterations between two looks at the inertia, which wait for a device, by its type
+LOOK_ELSEWHERE = 8
 ROUNDING = 2e-6  # what |x|² + |c|² - 2x·c of equal points may be in fp32, as a part of |x|² + |c|²
+TABLE = 8192  # most points of which all products are kept: 256 MB
+TABLE_GAIN = 6  # how much less time a product takes among all of them than in a few rows
 
 
 @dataclass(frozen=True)
@@ -105,21 +108,32 @@ def _first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tens
     chosen = torch.zeros(count, dtype=torch.int64, device=points.device)
     used = torch.ones(count, dtype=torch.bool, device=points.device)
     chosen[0] = (draws[0, 0] * n).long().clamp(max=n - 1)
-    left = _distances(points, squares, chosen[:1])[0]
+    # Row by row, the points are read once per draw; where many rows are wanted, all products at once take less time.
+    table = points @ points.T if n <= TABLE and draws.numel() * TABLE_GAIN > n else None
+    left = _distances(points, squares, chosen[:1], table)[0]
     for k in range(1, count):
         cumulative = left.cumsum(dim=0, dtype=exact)
         used[k] = cumulative[-1] > 0
         drawn = torch.searchsorted(cumulative, draws[k] * cumulative[-1], right=True).clamp_(max=n - 1)
-        after = torch.minimum(_distances(points, squares, drawn), left)
-        best = after.sum(dim=1).argmin()
-        chosen[k], left = drawn[best], after[best]
+        after = torch.minimum(_distances(points, squares, drawn, table), left)
+        best = after.sum(dim=1).argmin(dim=0, keepdim=True)
+        # Not drawn[best]: a tensor as a single index is read by the CPU, which waits for the device.
+        chosen[k : k + 1], left = drawn.index_select(0, best), after.index_select(0, best)[0]
     return chosen, used
 
 
-def _distances(points: Tensor, squares: Tensor, rows: Tensor) -> Tensor:
-    """Return squared distances T×N of the points at T rows to all points, 0 where rounding alone could make them."""
+def _distances(points: Tensor, squares: Tensor, rows: Tensor, table: Tensor | None) -> Tensor:
+    """Return squared distances T×N of the points at T rows to all points, 0 where rounding alone could make them.
+
+    Args:
+        points: float32 N×D.
+        squares: their squared lengths N.
+        rows: int64 T.
+        table: all products of points, N×N, where there is one.
+    """
+    products = points[rows] @ points.T if table is None else table[rows]
     scale = squares[rows, None] + squares
-    distances = torch.addmm(scale, points[rows], points.T, alpha=-2)
+    distances = scale - 2 * products
     return distances.where(distances > ROUNDING * scale, 0.0)
 
 
@@ -128,12 +142,12 @@ def _lloyd(
 ) -> tuple[Tensor, Tensor, list[float]]:
     """Iterate assignment and means to convergence.
 
-    A device is asked for its numbers once in ``LOOK`` iterations; the state at the iteration that met the condition
+    A device is asked for its numbers once in several iterations; the state at the iteration that met the condition
     is kept, so that the interval changes no result.
     """
     inertias: list[float] = []
     labels = torch.full((len(points),), -1, device=points.device)
-    look = 1 if points.device.type == "cpu" else LOOK
+    look = LOOK.get(points.device.type, LOOK_ELSEWHERE)
     for start in range(0, iterations, look):
         states, found = [], []
         for _ in range(min(look, iterations - start)):

@@ -45,8 +45,8 @@ def refine(
         side: L, cells per side of the lattice.
 
     Returns:
-        Masks and ids. There are K masks, or as many as the batch has superpixels where those are fewer; without
-        clustering as many as the richest photo has superpixels.
+        Masks and ids. There are K masks, or as many as superpixels take part where those are fewer; without clustering
+        as many as the richest photo has superpixels.
     """
     slots = int(superpixels.max()) + 1
     if clusters is None:
