@@ -110,7 +110,7 @@ def _read(path: Path, key: str, shape: tuple[int, ...]) -> Superpixels | None:
     check, packed = data[:_CHECK], data[_CHECK:]
     if check != _check(key, packed):
         return None
-    return np.frombuffer(zlib.decompress(packed), dtype="<i2").reshape(shape).astype(np.int16, copy=False)
+    return np.frombuffer(zlib.decompress(packed), dtype="<i2").reshape(shape).astype(np.int16)  # a copy to write to
 
 
 def _write(path: Path, key: str, labels: Superpixels) -> None:
