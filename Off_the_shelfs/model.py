@@ -1,7 +1,7 @@
 """Classifiers of views: what every model here has in common, and the one-view baseline."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ class TrainingAnswer:
 
     logits: Tensor
     findings: dict[str, Finding]
+    tallies: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class ViewClassifier(nn.Module):

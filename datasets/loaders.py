@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from datasets.batches import BatchDataset, Item
 from datasets.loader_processes import begin_worker, in_one_line, report_dead_workers
-from datasets.pairs import Item, PairDataset
+from datasets.pairs import PairDataset
 from datasets.sampling import OrderedBatches, StepSampler
 from datasets.shared_memory import fitting_workers, require_room, slots_of
 from datasets.slots import Delivery, Order, Slots
@@ -67,7 +68,7 @@ class PairLoader(DataLoader[Batch]):
 
 
 def training_loader(
-    dataset: PairDataset,
+    dataset: BatchDataset,
     sampler: StepSampler,
     *,
     workers: int = 0,
@@ -98,7 +99,7 @@ def evaluation_loader(
 
 
 def make_loader(
-    dataset: PairDataset,
+    dataset: BatchDataset,
     batches: Batches,
     *,
     workers: int = 0,
@@ -120,7 +121,7 @@ def make_loader(
     """
     if not workers:
         return PairLoader(
-            dataset,
+            dataset,  # type: ignore[arg-type]  # any mapping does
             batch_sampler=batches,  # type: ignore[arg-type]  # torch's stubs want integers as items
             collate_fn=_identity,
             pin_memory=device_type == "cuda",
@@ -194,7 +195,7 @@ class _Orders(Dataset[Any]):
     It hands a ``DataError`` on as a value: torch would wrap a worker's exception in that worker's traceback.
     """
 
-    def __init__(self, dataset: PairDataset, slots: Slots) -> None:
+    def __init__(self, dataset: BatchDataset, slots: Slots) -> None:
         self.dataset, self.slots = dataset, slots
 
     def __getitems__(self, order: Order) -> Delivery:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.augment import JointAugment
+from datasets.batches import Item
 from datasets.blocks import BatchLayout
 from datasets.index import PairIndex
 from datasets.readers import PairReader, StoredPair, open_reader
@@ -19,8 +20,6 @@ from utils.errors import ConfigError, DataError, nearest
 
 PADDING_ROW = -1
 VIEWS = ("roi", "extra_roi", "photo")
-
-Item = tuple[int, int]
 
 
 class Canvases:

@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 
+from datasets.batches import Item
 from datasets.loaders import FEW_PAIRS, MOST_WORKERS, PREFETCHED_BATCHES, resolve_workers
-from datasets.pairs import Item
 from datasets.shared_memory import FOLDER, fitting_workers, require_room
 from datasets.workers import available_cores
 

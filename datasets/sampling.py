@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import draws
-from datasets.pairs import Item
+from datasets.batches import Item
 from utils.errors import ConfigError
 
 Sampling = Literal["natural", "balanced"]
@@ -37,6 +37,7 @@ class StepSampler:
             stand next to each other. Where ``balanced`` draws a pair again, its photo comes again with it, elsewhere
             in the epoch. None orders pairs whatever their photos.
         shuffle: draw a new order each epoch; otherwise rows come in order, or photo by photo (``natural`` only).
+        drop_last: leave out the rest of an epoch's order that fills no batch.
         world_size: number of processes.
         rank: this process, 0..world_size - 1.
 
@@ -54,6 +55,7 @@ class StepSampler:
         sampling: Sampling = "natural",
         photos: NDArray[np.integer[Any]] | None = None,
         shuffle: bool = True,
+        drop_last: bool = False,
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
@@ -68,19 +70,20 @@ class StepSampler:
         if sampling not in ("natural", "balanced"):
             raise ConfigError(f"data.sampling is '{sampling}'; allowed: natural, balanced")
         assert 0 <= rank < world_size
+        assert not drop_last or len(labels) >= batch_size
         assert shuffle or sampling == "natural"
         assert photos is None or len(photos) == len(labels)
         self.labels = np.asarray(labels)
         self.photos = None if photos is None else np.unique(photos, return_inverse=True)[1].astype(np.int64)
         self.batch_size, self.micro_batch, self.seed = batch_size, micro_batch, seed
-        self.sampling, self.shuffle = sampling, shuffle
+        self.sampling, self.shuffle, self.drop_last = sampling, shuffle, drop_last
         self.world_size, self.rank = world_size, rank
         self.epoch, self.start_step = 0, 0
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of one epoch, the short last one included."""
-        return math.ceil(len(self.labels) / self.batch_size)
+        """Optimiser steps of one epoch, the short last one included unless it is left out."""
+        return len(self.labels) // self.batch_size if self.drop_last else math.ceil(len(self.labels) / self.batch_size)
 
     @property
     def smallest_part(self) -> int:

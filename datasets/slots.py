@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datasets.blocks import BatchLayout
-from datasets.pairs import Item, PairDataset
+from datasets.batches import BatchDataset, Item, Layout
 from utils.batch import Batch
 from utils.errors import DataError
 
@@ -81,7 +80,7 @@ class Slots:
         pairs: pairs of the largest batch that a slot holds.
     """
 
-    def __init__(self, layout: BatchLayout, count: int, pairs: int) -> None:
+    def __init__(self, layout: Layout, count: int, pairs: int) -> None:
         self.layout, self.pairs = layout, pairs
         # As torch's own collation does it; the pages are taken at once, so that none can be missing later.
         storage = torch.UntypedStorage._new_shared(count * layout.nbytes(pairs))  # type: ignore[no-untyped-call]  # untyped in torch
@@ -99,7 +98,7 @@ class Slots:
         self._ordered.add(slot)
         return Order(items, slot)
 
-    def load(self, dataset: PairDataset, order: Order) -> Delivery:
+    def load(self, dataset: BatchDataset, order: Order) -> Delivery:
         """Load an ordered batch, in a worker."""
         pairs = len(order.items)
         if order.slot is None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -12,11 +12,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from datasets.changes import describe_change
-from experiments.kinds import Config
-from experiments.loading import Splits
 from experiments.progress import Progress
-from experiments.setup import Setup
+from experiments.task import Configuration, RunSetup
 from utils.checkpoints import (
     AVERAGE_FILE,
     BEST_FILE,
@@ -41,7 +38,8 @@ from utils.seeding import random_states, restore_random_states
 HARMLESS = (
     *("run.dir", "run.resume", "run.checkpoint_every", "run.checkpoint_minutes", "run.keep_every", "run.profile"),
     *("train.log_every", "data.root", "data.archive.groups", "data.workers", "data.prefetch"),
-    *("data.accept", "data.max_megapixels"),
+    *("data.accept", "data.max_megapixels", "data.superpixels.cache", "data.superpixels.cache_dir"),
+    "train.picture_every",
     *(f"model.{name}.grad_checkpointing" for name in ("backbone", "roi_backbone", "extra_roi_backbone")),
 )
 
@@ -78,7 +76,7 @@ class Beginning:
     checkpoint: str | None = None
 
 
-def look_for_run(run: RunDirectory, config: Config, accelerator: Accelerator, held: ExitStack) -> Beginning:
+def look_for_run(run: RunDirectory, config: Configuration, accelerator: Accelerator, held: ExitStack) -> Beginning:
     """Find an unfinished run that is to be continued, lock it, and choose its newest whole checkpoint.
 
     Raises:
@@ -134,7 +132,7 @@ def occupy(run: RunDirectory, accelerator: Accelerator, held: ExitStack, *, begu
     from_main(accelerator, take)
 
 
-def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) -> None:
+def save(run: RunDirectory, config: Configuration, setup: RunSetup, progress: Progress) -> None:
     """Write a checkpoint of everything that a continued run needs; the main process alone does.
 
     Raises:
@@ -147,9 +145,7 @@ def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) ->
         "optimizer": training.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else None,
         "config": setup.config_yaml,
-        "classes": list(setup.splits.train.classes.names),
-        "fingerprint": setup.splits.fingerprint,
-        "data": setup.splits.summary,
+        **setup.data_facts,
         "best": {"epoch": progress.best_epoch},
         "random": random_states(),
         "machine": machine_facts(training.accelerator.num_processes),
@@ -167,7 +163,7 @@ def save(run: RunDirectory, config: Config, setup: Setup, progress: Progress) ->
         raise DataError(f"a checkpoint of {run.path} could not be written: {os_error_text(error)}") from None
 
 
-def _keep(run: RunDirectory, config: Config, progress: Progress) -> None:
+def _keep(run: RunDirectory, config: Configuration, progress: Progress) -> None:
     """Give the last checkpoint a name that stays, where it is one of those that ``run.keep_every`` asks for."""
     every, kept = config.run.keep_every, run.checkpoint_of(progress.epoch)
     if every is not None and progress.step_in_epoch == 0 and progress.epoch % every == 0 and not kept.exists():
@@ -196,8 +192,16 @@ def how_to_go_on(run: RunDirectory) -> Iterator[None]:
         raise DataError(f"{os_error_text(error)}. {run.how_to_go_on}") from None
 
 
-def restore(run: RunDirectory, config: Config, setup: Setup, beginning: Beginning) -> Progress:
+def restore(
+    run: RunDirectory,
+    config: Configuration,
+    setup: RunSetup,
+    beginning: Beginning,
+    refuse_other_data: Callable[[dict[str, Any]], None],
+) -> Progress:
     """Put a run that has begun into the state of a checkpoint; at its beginning where there is none.
+
+    ``refuse_other_data`` takes what was recorded of the data.
 
     Raises:
         ConfigError: classes or data differ from those of the run; lists what differs.
@@ -206,15 +210,14 @@ def restore(run: RunDirectory, config: Config, setup: Setup, beginning: Beginnin
     if beginning.checkpoint is None:
         recorded = run.read_environment().get("data")
         if recorded:
-            classes = list(recorded["train"]["classes"])
-            refuse_other_data(run, config, {"classes": classes, "data": recorded}, setup.splits)
+            refuse_other_data({"classes": recorded.get("train", {}).get("classes"), "data": recorded})
         if accelerator.is_main_process:
             print(f"{run.path} has no checkpoint yet; starting from the beginning")
             run.truncate_log([])
         return Progress()
     folder = run.path / beginning.checkpoint
     state = load_state(folder)
-    refuse_other_data(run, config, state, setup.splits)
+    refuse_other_data(state)
     load_into(setup.model, load_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
     if setup.average is not None:
         load_into(setup.average.module, load_weights(folder / AVERAGE_FILE), folder / AVERAGE_FILE)
@@ -246,34 +249,11 @@ def _tell(run: RunDirectory, progress: Progress, before: dict[str, Any], now: di
     print(f"continuing {run.path} after optimiser step {progress.step} ({progress.epoch} epochs completed)")
 
 
-def refuse_other_configuration(run: RunDirectory, config: Config) -> None:
+def refuse_other_configuration(run: RunDirectory, config: Configuration) -> None:
     """Raise a ``ConfigError`` that lists what differs from the configuration that a run was started with."""
     differences = _differences(load_yaml(run.path / CONFIG_FILE), config)
     if differences:
         raise ConfigError(problem_list(f"run.resume: {run.path} was started with another configuration", differences))
-
-
-def refuse_other_data(run: RunDirectory, config: Config, recorded: dict[str, Any], splits: Splits) -> None:
-    """Raise a ``ConfigError`` that lists how classes or pairs differ from those of a checkpoint or ``metrics.json``."""
-    differences: list[str] = []
-    before, now = list(recorded.get("classes") or []), list(splits.train.classes.names)
-    if before != now:
-        gone, new = [name for name in before if name not in now], [name for name in now if name not in before]
-        parts = [f"without {', '.join(gone)}"] if gone else []
-        parts += [f"with {', '.join(new)} besides"] if new else []
-        differences.append(f"the class list is now {' and '.join(parts) or 'in another order'}")
-    elif recorded.get("data"):
-        differences += describe_change(recorded["data"], splits.summary)
-    elif recorded.get("fingerprint") != splits.fingerprint:
-        differences.append("the set of pairs is another")
-    if differences:
-        raise ConfigError(
-            problem_list(
-                f"run.resume: the data under {config.data.root} changed since {run.path} was started; restore them, or "
-                f"start a new run",
-                differences,
-            )
-        )
 
 
 def _differences(recorded: dict[str, Any], section: object, prefix: str = "") -> list[str]:

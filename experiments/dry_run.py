@@ -15,6 +15,7 @@ from experiments.statistics import minimum_detectable_difference
 from utils.batch import prepare_views
 from utils.errors import ConfigError
 from utils.processes import refuse_several
+from utils.schedule import make_schedule
 from utils.sections import TrainConfig
 
 BYTES_PER_MIB = 2**20
@@ -58,7 +59,7 @@ def _model_lines(setup: Setup) -> list[str]:
 
 
 def _rate_lines(setup: Setup, train: TrainConfig) -> list[str]:
-    schedule = setup.training.schedule
+    schedule = make_schedule(train, len(setup.splits.train), setup.sampler.steps_per_epoch)
     last, peak = schedule.steps_per_epoch * train.epochs - 1, schedule.peak_step()
     lines = [f"steps       {schedule.steps_per_epoch} per epoch, {last + 1} in all, warm-up {schedule.warmup_steps}"]
     for name, step in (("first", 0), ("peak", peak), ("last", last)):

@@ -17,7 +17,7 @@ from utils.engine import Training
 from utils.errors import ConfigError, RunError
 from utils.memory import describe_memory, is_out_of_memory, release
 from utils.sections import TrainConfig
-from utils.trial import try_step
+from utils.trial import random_batch, try_step
 
 SizeOption = Literal["train.micro_batch", "eval.batch_size"]
 
@@ -163,7 +163,7 @@ def _halvings(share: int, at_least: int) -> Iterator[int]:
 
 def _fits(training: Training, pairs: int, specs: Mapping[str, ViewSpec], n_classes: int) -> bool:
     try:
-        try_step(training, pairs, specs, n_classes)
+        try_step(training, random_batch(pairs, specs, n_classes, training.accelerator.device))
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -14,7 +14,7 @@ class Progress:
         epoch: epochs completed.
         step: optimiser steps taken since the start.
         step_in_epoch: those of the unfinished epoch.
-        loss_units, hits, pairs: sums of the unfinished epoch, as in ``utils.engine.Meter``.
+        loss_units, hits, pairs, tallies: sums of the unfinished epoch, as in ``utils.engine.Meter``.
         seconds, waited: those that the unfinished epoch took so far, and those of them without the next batch.
         rows: one row per completed epoch, as in ``log.jsonl``.
     """
@@ -28,12 +28,14 @@ class Progress:
     seconds: float = 0.0
     waited: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)
+    tallies: dict[str, int] = field(default_factory=dict)
 
     def advance(self, steps: int, meter: Meter) -> None:
         """Add the steps taken and take over the meter's sums."""
         self.step += steps
         self.step_in_epoch += steps
         self.loss_units, self.hits, self.pairs = meter.loss_units, meter.hits, meter.pairs
+        self.tallies = dict(meter.tallies)
         self.waited += meter.waited
 
     def at(self, steps: int, meter: Meter) -> "Progress":
@@ -46,7 +48,7 @@ class Progress:
         """Close an epoch with its row."""
         self.rows.append(row)
         self.epoch += 1
-        self.step_in_epoch, self.loss_units, self.hits, self.pairs = 0, 0, 0, 0
+        self.step_in_epoch, self.loss_units, self.hits, self.pairs, self.tallies = 0, 0, 0, 0, {}
         self.seconds = self.waited = 0.0
 
     @property

@@ -14,6 +14,7 @@ from experiments.loading import loader_for
 from experiments.micro_batch import memory_explained
 from experiments.outcome import score
 from experiments.setup import Setup
+from experiments.stopping import ScoringStopped
 from Off_the_shelfs.model import ViewClassifier
 from utils.batch import Batch
 from utils.engine import compute_logits
@@ -21,10 +22,6 @@ from utils.measures import compute_measures
 from utils.recalibration import recalibrate
 from utils.sections import evaluation_batch_size
 from utils.signals import StopFlag
-
-
-class ScoringStopped(Exception):  # noqa: N818  # no error: a signal asked for it
-    """A signal asked for the end of a run while it was scored."""
 
 
 def score_epoch(setup: Setup, config: Config, stop: StopFlag) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -35,7 +36,7 @@ from utils.processes import convert_sync_batchnorm
 from utils.schedule import make_schedule
 from utils.sections import TrainConfig
 from utils.seeding import seed_everything
-from utils.trial import try_step
+from utils.trial import random_batch, try_step
 
 TRIED_ON_CPU = 8  # pairs
 SLOW_STEP = 1.0  # seconds
@@ -65,6 +66,12 @@ class Setup:
     def config_yaml(self) -> str:
         """The configuration as text, which every checkpoint holds."""
         return to_yaml(self.config)
+
+    @cached_property
+    def data_facts(self) -> dict[str, Any]:
+        """What a checkpoint records of classes and pairs."""
+        classes = list(self.splits.train.classes.names)
+        return {"classes": classes, "fingerprint": self.splits.fingerprint, "data": self.splits.summary}
 
     @property
     def train_batches(self) -> DataLoader[Batch] | BankLoader:
@@ -131,9 +138,10 @@ def _step_seconds(training: Training, model: Model, n_classes: int, pairs: int) 
     accelerator = training.accelerator
     tried = min(pairs, TRIED_ON_CPU) if accelerator.device.type == "cpu" else pairs
     try:
-        first = try_step(training, tried, model.view_specs, n_classes)
+        batch = random_batch(tried, model.view_specs, n_classes, accelerator.device)
+        first = try_step(training, batch)
         # The first one also chooses kernels and allocates memory.
-        seconds = first if first > SLOW_STEP else try_step(training, tried, model.view_specs, n_classes)
+        seconds = first if first > SLOW_STEP else try_step(training, batch)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -177,11 +185,12 @@ def _prepare(
     if train.class_weights == "inverse":
         counts = splits.train.class_counts()
         weights = torch.as_tensor(inverse_class_weights(counts), dtype=torch.float32, device=accelerator.device)
+    schedule = make_schedule(train, len(splits.train), sampler.steps_per_epoch)
     training = Training(
         model=prepared,
         optimizer=prepared_optimizer,
         accelerator=accelerator,
-        schedule=make_schedule(train, len(splits.train), sampler.steps_per_epoch),
+        schedule=schedule,
         prepare=trained.prepare,
         losses=losses_of_logits if banked else model.losses,
         class_weights=weights,
@@ -190,7 +199,7 @@ def _prepare(
         average=HeadAverage(average) if banked and average is not None else average,
         seed=train.seed,
         log_every=train.log_every,
-        on_progress=model.set_progress,
+        before_step=lambda step: model.set_progress(schedule.progress(step)),
     )
     return training, average
 

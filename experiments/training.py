@@ -3,16 +3,14 @@
 import signal
 import time
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn
 
 from tqdm import tqdm
 
 from experiments.continuation import CheckpointClock, save
-from experiments.kinds import Config
-from experiments.model_facts import facts_line
 from experiments.progress import Progress
-from experiments.scoring import ScoringStopped, score_epoch
-from experiments.setup import Setup
+from experiments.stopping import ScoringStopped
+from experiments.task import ConfigT, DataT, SetupT, Task
 from utils.checkpoints import WEIGHTS_FILE, save_weights
 from utils.engine import Meter, agree, train_one_epoch
 from utils.errors import InterruptedRunError
@@ -23,10 +21,11 @@ from utils.transfer import on_device
 
 
 @dataclass
-class TrainingLoop:
+class TrainingLoop(Generic[ConfigT, DataT, SetupT]):
     """Takes a run from its progress to the end of its last epoch.
 
     Attributes:
+        task: what is trained.
         run: where it is recorded.
         config: settled configuration.
         setup: data, model, optimiser.
@@ -34,9 +33,10 @@ class TrainingLoop:
         stop: whether a signal asked for the end.
     """
 
+    task: Task[ConfigT, DataT, SetupT]
     run: RunDirectory
-    config: Config
-    setup: Setup
+    config: ConfigT
+    setup: SetupT
     progress: Progress
     stop: StopFlag
 
@@ -62,13 +62,11 @@ class TrainingLoop:
                 self._checkpoint(self.progress)  # what was learned is not to be lost while it is scored
             row: dict[str, Any] = {"epoch": self.progress.epoch + 1, "step": self.progress.step}
             row |= largest_rates(self.setup.training.optimizer)
-            row["pairs_per_second"] = round(self.progress.pairs / max(1e-3, self.progress.seconds), 1)
+            row[f"{self.task.unit}s_per_second"] = round(self.progress.pairs / max(1e-3, self.progress.seconds), 1)
             row |= {"seconds": round(self.progress.seconds, 3), "waited_seconds": round(self.progress.waited, 3)}
-            facts = self.setup.model.epoch_facts()
-            if facts:
-                row["model"] = facts
             try:
-                row |= {"train": meter.means()} | score_epoch(self.setup, self.config, self.stop)
+                row |= self.task.epoch_row(self.setup, meter.means())
+                row |= self.task.epoch_scores(self.setup, self.stop)
             except ScoringStopped:
                 self._stop_here()
             self.progress.end_epoch(row)
@@ -81,12 +79,12 @@ class TrainingLoop:
         setup, progress = self.setup, self.progress
         setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
         plan = setup.sampler.plan_sizes()
-        meter = Meter(self._accelerator.device, progress.loss_units, progress.hits, progress.pairs)
+        meter = Meter(self._accelerator.device, progress.loss_units, progress.hits, progress.pairs, progress.tallies)
         bar = tqdm(
-            total=len(setup.splits.train),
+            total=sum(map(sum, plan)) + progress.pairs,
             initial=progress.pairs,
             desc=f"epoch {progress.epoch + 1}/{self.config.train.epochs}",
-            unit="pair",
+            unit=self.task.unit,
             leave=False,
             disable=None if self._accelerator.is_main_process else True,
         )
@@ -94,6 +92,7 @@ class TrainingLoop:
         def on_interval(steps: int, means: dict[str, float]) -> None:
             bar.update(meter.pairs - bar.n)
             bar.set_postfix(loss=f"{means['loss']:.4f}", lr=f"{largest_rates(setup.training.optimizer)['lr_head']:.2e}")
+            self.task.after_interval(setup, meter)
             if steps < len(plan) and agree(self._accelerator, self._clock.due()):
                 self._checkpoint(progress.at(steps, meter))
 
@@ -116,15 +115,14 @@ class TrainingLoop:
         row, progress, options = self.progress.rows[-1], self.progress, self.config.run
         if self._accelerator.is_main_process:
             self.run.log(row)
-            parts = [f"epoch {row['epoch']}/{self.config.train.epochs}", f"loss {row['train']['loss']:.4f}"]
-            parts.append(f"train top1 {row['train']['top1']:.3f}")
-            parts += facts_line(row.get("model", {}))
-            parts += [f"{name} macro_f1 {row[name]['macro_f1']:.3f}" for name in ("val", "test") if name in row]
-            parts.append(f"{row['pairs_per_second']:.0f} pairs/s")
+            done = f"epoch {row['epoch']}/{self.config.train.epochs}"
+            parts = [done, f"loss {row['train']['loss']:.4f}", *self.task.epoch_line(row)]
+            parts.append(f"{row[f'{self.task.unit}s_per_second']:.0f} {self.task.unit}s/s")
             print("  ".join(parts), flush=True)
             if progress.is_best:
                 self.run.checkpoint_best.mkdir(exist_ok=True)
                 save_weights(self.setup.scored_model.state_dict(), self.run.checkpoint_best / WEIGHTS_FILE)
+            self.task.after_epoch(self.run, self.setup, progress)
         regular = progress.epoch % options.checkpoint_every == 0 or progress.epoch == self.config.train.epochs
         kept = options.keep_every is not None and progress.epoch % options.keep_every == 0
         if agree(self._accelerator, self._clock.due() or regular or kept):

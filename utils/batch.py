@@ -40,6 +40,7 @@ class Batch:
         index: int64 B, row of the index table.
         content_box: int16 B×4 by view name: left, top, width, height of the picture inside the letterbox, pixels.
         flip: bool B by view name: mirror left-right on the device.
+        extras: further tensors with B rows by name, such as the superpixels of photos.
     """
 
     views: dict[str, Tensor]
@@ -47,6 +48,7 @@ class Batch:
     index: Tensor
     content_box: dict[str, Tensor]
     flip: dict[str, Tensor]
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.label.shape[0])
@@ -61,20 +63,21 @@ class Batch:
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor of the batch."""
-        for by_view in (self.views, self.content_box, self.flip):
-            yield from by_view.values()
+        for by_name in (self.views, self.content_box, self.flip, self.extras):
+            yield from by_name.values()
         yield from (self.label, self.index)
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        def by_view(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        def by_name(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: function(tensor) for name, tensor in tensors.items()}
 
         return Batch(
-            views=by_view(self.views),
+            views=by_name(self.views),
             label=function(self.label),
             index=function(self.index),
-            content_box=by_view(self.content_box),
-            flip=by_view(self.flip),
+            content_box=by_name(self.content_box),
+            flip=by_name(self.flip),
+            extras=by_name(self.extras),
         )
 
 

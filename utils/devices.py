@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,27 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from utils.errors import ConfigError
 from utils.processes import processes_started
-from utils.sections import Device, Precision, TrainConfig
+from utils.sections import Device, Precision
+
+
+class ComputeSettings(Protocol):
+    """What is asked of device and arithmetic; ``utils.sections.TrainConfig`` says what each means."""
+
+    @property
+    def device(self) -> Device:
+        """Type of the device."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of forward and backward passes."""
+
+    @property
+    def tf32(self) -> bool | Literal["auto"]:
+        """Whether GPUs may round the factors of fp32 products."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether only algorithms that repeat may run."""
 
 
 def available_devices() -> list[Device]:
@@ -66,7 +86,7 @@ def resolve_tf32(setting: bool | Literal["auto"], device: str, section: str = "t
     return setting
 
 
-def make_accelerator(train: TrainConfig, section: str = "train.") -> Accelerator:
+def make_accelerator(train: ComputeSettings, section: str = "train.") -> Accelerator:
     """Build the accelerator for a training section; messages put ``section`` before the names of its options.
 
     How fp32 products are rounded, and whether algorithms must repeat, are settings of the whole process, and made here

@@ -1,9 +1,9 @@
 """Loops over batches: tensors in, plain floats out. Opens no file, prints nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from utils.batch import Batch
 from utils.compilation import compile_errors
 from utils.errors import RunError
 from utils.optimisers import set_learning_rates
-from utils.schedule import Schedule
+from utils.roles import StepFactor, WeightAverage
 from utils.seeding import seed_everything
 from utils.transfer import WaitClock, on_device
 
@@ -24,23 +24,11 @@ Prepare = Callable[[Batch], dict[str, Tensor]]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
-class Answer(Protocol):
-    """What a model may return in training in place of logits: logits B×C, and whatever its own losses need."""
-
-    logits: Tensor
-
-
 Losses = Callable[[Any, Tensor, Criterion], Tensor]
 
 
+Sums = tuple[Tensor, Tensor, Mapping[str, Tensor]]
 LOSS_UNITS = 2**32  # 1e8 pairs with a loss of 10 stay below 2**63
-
-
-class WeightAverage(Protocol):
-    """What the engine needs of an averaged copy of the weights; timm's ``ModelEmaV3`` is one."""
-
-    def update(self, model: nn.Module, step: int | None = None) -> None:
-        """Move the average towards the model's weights."""
 
 
 def losses_of_logits(output: Tensor, label: Tensor, criterion: Criterion) -> Tensor:
@@ -66,13 +54,13 @@ class Training:
         seed: of dropout and stochastic depth, together with step, micro-batch and rank.
         log_every: optimiser steps between two reads from the device.
         on_step: called after each optimiser step, or null.
-        on_progress: called before each optimiser step with the part 0..1 of the schedule that is done, or null.
+        before_step: called before each optimiser step with its number, counted from 0, or null.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
-    schedule: Schedule
+    schedule: StepFactor
     prepare: Prepare
     losses: Losses = losses_of_logits
     class_weights: Tensor | None = None
@@ -82,7 +70,7 @@ class Training:
     seed: int = 0
     log_every: int = 20
     on_step: Callable[[], None] | None = None
-    on_progress: Callable[[float], None] | None = None
+    before_step: Callable[[int], None] | None = None
 
     def criterion(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the cross-entropy N of logits N×C with labels N: smoothed, and weighted by class."""
@@ -98,17 +86,20 @@ class Meter:
         device: where the losses are.
         loss_units: summed losses in units of 1 / ``LOSS_UNITS``.
         hits, pairs: pairs classified rightly, and all.
+        tallies: sums of what the model counts beside, by name, in the same units.
     """
 
     device: torch.device
     loss_units: int = 0
     hits: int = 0
     pairs: int = 0
+    tallies: dict[str, int] = field(default_factory=dict)
     clock: WaitClock = field(init=False)
     pending: Tensor = field(init=False)
     first_bad_step: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.tallies = dict(self.tallies)
         self.pending = torch.zeros(2, device=self.device, dtype=torch.int64)
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.clock = WaitClock(self.device)
@@ -118,10 +109,15 @@ class Meter:
         """Seconds, up to the last read, in which the device had nothing to do for want of the next batch."""
         return self.clock.seconds
 
-    def add(self, losses: Tensor, hits: Tensor, step: int) -> None:
-        """Add the summed loss and the hits of one micro-batch, without waiting for the device."""
+    def add(self, losses: Tensor, hits: Tensor, step: int, tallies: Mapping[str, Tensor] | None = None) -> None:
+        """Add sums of one micro-batch, without waiting for the device; tallies of an epoch all have the same names."""
         # Whole numbers: their sum does not depend on where an interruption or an interval divided it.
-        self.pending += torch.stack([(losses.float() * LOSS_UNITS).round().long(), hits])
+        found = [_units(losses), hits, *map(_units, (tallies or {}).values())]
+        for name in tallies or {}:
+            self.tallies.setdefault(name, 0)
+        if len(found) > len(self.pending):
+            self.pending = F.pad(self.pending, (0, len(found) - len(self.pending)))
+        self.pending += torch.stack(found)
         bad = ~torch.isfinite(losses) & (self.first_bad_step < 0)
         self.first_bad_step = torch.where(bad, step, self.first_bad_step)
 
@@ -139,21 +135,29 @@ class Meter:
         bad = torch.where(self.first_bad_step < 0, never, self.first_bad_step)
         rows: list[list[int]] = accelerator.gather(torch.cat([self.pending, bad.reshape(1)])[None]).tolist()
         self.clock.settle()
-        first_bad = min(bad for _, _, bad in rows)
+        first_bad = min(row[-1] for row in rows)
         if first_bad < never:
             raise RunError(
                 f"the loss is not finite since optimiser step {first_bad + 1}; lower train.backbone_lr and "
                 f"train.head_lr, set train.clip_norm, or use train.precision fp32. No checkpoint was written from it"
             )
-        self.loss_units += sum(loss for loss, _, _ in rows)
-        self.hits += sum(hits for _, hits, _ in rows)
+        loss, hits, *tallied = (sum(column) for column in list(zip(*rows, strict=True))[:-1])
+        self.loss_units += loss
+        self.hits += hits
+        for name, units in zip(self.tallies, tallied, strict=False):
+            self.tallies[name] += units
         self.pairs = pairs
         self.pending = torch.zeros_like(self.pending)
         return self.means()
 
     def means(self) -> dict[str, float]:
-        """Return the means up to the last read."""
-        return {"loss": self.loss_units / LOSS_UNITS / max(1, self.pairs), "top1": self.hits / max(1, self.pairs)}
+        """Return the means over pairs up to the last read, ``top1`` and the tallies among them."""
+        found = {"loss": self.loss_units / LOSS_UNITS / max(1, self.pairs), "top1": self.hits / max(1, self.pairs)}
+        return found | {name: units / LOSS_UNITS / max(1, self.pairs) for name, units in self.tallies.items()}
+
+
+def _units(value: Tensor) -> Tensor:
+    return (value.float() * LOSS_UNITS).round().long()
 
 
 def train_one_epoch(
@@ -191,14 +195,15 @@ def train_one_epoch(
     for done, micro_batches in enumerate(plan, start=1):
         step, step_pairs = first_step + done - 1, sum(micro_batches)
         set_learning_rates(training.optimizer, training.schedule.factor(step))
-        if training.on_progress is not None:
-            training.on_progress(min(1.0, step / max(1, training.schedule.total_steps - 1)))
+        if training.before_step is not None:
+            training.before_step(step)
         training.optimizer.zero_grad()
         for number in range(len(micro_batches)):
             batch = _next(batches, meter)
             is_last = number == len(micro_batches) - 1
             seed_everything(training.seed, step, number, accelerator.process_index)
-            meter.add(*_accumulate(training, batch, step_pairs, is_last=is_last), step)
+            loss, hits, tallies = _accumulate(training, batch, step_pairs, is_last=is_last)
+            meter.add(loss, hits, step, tallies)
         _take_step(training, step)
         seen += step_pairs
         interval_ends = done % training.log_every == 0 or done == len(plan)
@@ -215,8 +220,8 @@ def _next(batches: Iterator[Batch], meter: Meter) -> Batch:
         return next(batches)
 
 
-def _accumulate(training: Training, batch: Batch, step_pairs: int, *, is_last: bool) -> tuple[Tensor, Tensor]:
-    """Add the gradients of a micro-batch; return its summed loss and its hits, both still on the device.
+def _accumulate(training: Training, batch: Batch, step_pairs: int, *, is_last: bool) -> Sums:
+    """Add the gradients of a micro-batch; return its summed loss, its hits and its tallies, still on the device.
 
     Processes exchange gradients in the backward pass of a step's last micro-batch alone.
     """
@@ -224,11 +229,11 @@ def _accumulate(training: Training, batch: Batch, step_pairs: int, *, is_last: b
     together = nullcontext() if is_last else accelerator.no_sync(training.model)
     with together, compile_errors(training.model):
         with record_function("forward"):
-            loss, hits = _forward(training, batch)
+            loss, hits, tallies = _forward(training, batch)
         with record_function("backward"):
             # DistributedDataParallel averages over processes, so each share counts that many times.
             accelerator.backward(loss * (accelerator.num_processes / step_pairs))
-    return loss.detach(), hits
+    return loss.detach(), hits, tallies
 
 
 def _take_step(training: Training, step: int) -> None:
@@ -252,15 +257,18 @@ def agree(accelerator: Accelerator, wish: bool) -> bool:
     return bool(wishes.any())
 
 
-def _forward(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of the pairs (padding counts 0) and the number of hits."""
+def _forward(training: Training, batch: Batch) -> Sums:
+    """Return the summed loss of the pairs (padding counts 0), the number of hits and the tallies."""
     with training.accelerator.autocast():
         output = training.model(training.prepare(batch))
     real = batch.index >= 0
     losses = training.losses(output, batch.label, training.criterion)
-    logits: Tensor = output if isinstance(output, Tensor) else output.logits
-    hits = ((logits.detach().argmax(dim=1) == batch.label) & real).sum()
-    return (losses * real).sum(), hits
+    logits: Tensor | None = output if isinstance(output, Tensor) else output.logits
+    tallies: Mapping[str, Tensor] = {} if isinstance(output, Tensor) else output.tallies
+    hits = torch.zeros((), dtype=torch.int64, device=losses.device)
+    if logits is not None:
+        hits = ((logits.detach().argmax(dim=1) == batch.label) & real).sum()
+    return (losses * real).sum(), hits, tallies
 
 
 @torch.inference_mode()

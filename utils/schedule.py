@@ -44,6 +44,10 @@ class Schedule:
         done = (position - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
+    def progress(self, step: int) -> float:
+        """Return the part of the schedule, 0..1, that is done before an optimiser step counted from 0."""
+        return min(1.0, step / max(1, self.total_steps - 1))
+
     def _pim(self, position: int) -> float:
         """Return the factor of PIM's schedule (Chou et al. 2022; their code).
 

@@ -12,17 +12,15 @@ from utils.batch import Batch, ViewSpec
 from utils.engine import Training
 
 
-def try_step(training: Training, pairs: int, specs: Mapping[str, ViewSpec], n_classes: int) -> float:
-    """Take the forward and backward pass of random pairs in train mode, without the optimiser.
+def try_step(training: Training, batch: Batch) -> float:
+    """Take the forward and backward pass of a batch in train mode, without the optimiser.
 
     Buffers such as BatchNorm's statistics, gradients, modes and torch's random state are then what they were, also
     after an error. No other process is waited for.
 
     Args:
-        training: what is tried; ``training.prepare`` takes pictures.
-        pairs: how many at once, in this process.
-        specs: of each view; its size is used.
-        n_classes: labels are drawn from 0..n_classes - 1.
+        training: what is tried.
+        batch: of this process, on its device; such as a ``random_batch``.
 
     Returns:
         The seconds that it took, the device's work included.
@@ -38,7 +36,6 @@ def try_step(training: Training, pairs: int, specs: Mapping[str, ViewSpec], n_cl
         _part_from_other_processes(model)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         taken = _take_what_comes_later(trained, device)
-        batch = random_batch(pairs, specs, n_classes, device)
         _synchronise(device)
         started = time.perf_counter()
         with accelerator.autocast():

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.baselines.rows import baseline_rows
-from experiments.continuation import refuse_other_configuration, refuse_other_data
+from experiments.changed_data import refuse_other_data
+from experiments.continuation import refuse_other_configuration
 from experiments.evaluation.command import evaluate_runs
 from experiments.evaluation.options import EvaluateOptions, EvaluationData
 from experiments.fit import fit

@@ -77,15 +77,16 @@ class _Measured:
         optimizer = make_optimizer(config.train, unique_modules(self.model.backbones.values()), self.model.head_parts)
         self.model.to(self.device).to(memory_format=image_memory_format(self.device))
         prepared, prepared_optimizer = self.accelerator.prepare(self.model, optimizer)
+        schedule = make_schedule(config.train, 1, 1)
         self.training = Training(
             model=prepared,
             optimizer=prepared_optimizer,
             accelerator=self.accelerator,
-            schedule=make_schedule(config.train, 1, 1),
+            schedule=schedule,
             prepare=self.model.prepare,
             losses=self.model.losses,
             clip_norm=config.train.clip_norm,
-            on_progress=self.model.set_progress,
+            before_step=lambda step: self.model.set_progress(schedule.progress(step)),
         )
         self.pairs = config.train.micro_batch_limit or config.train.batch_size
         self.batch = random_batch(self.pairs, self.model.view_specs, n_classes, self.device)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.pairs import PairDataset
-from experiments.continuation import refuse_other_configuration, refuse_other_data
+from experiments.changed_data import refuse_other_data
+from experiments.continuation import refuse_other_configuration
 from experiments.fit import fit
 from experiments.kinds import Config, Kind
 from experiments.loading import Splits

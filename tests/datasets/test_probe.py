@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from datasets import loaders, probe, shared_memory
+from datasets.batches import Item
 from datasets.index import PairIndex
-from datasets.pairs import Item, PairDataset
+from datasets.pairs import PairDataset
 from datasets.probe import LoaderPlan, covering, measure, plan_loader
 from utils.batch import ViewSpec
 from utils.data_sections import AugmentConfig, DataConfig

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from datasets import shared_memory
+from datasets.batches import Item
 from datasets.blocks import BatchLayout
 from datasets.index import PairIndex
 from datasets.loaders import PairLoader, make_loader
-from datasets.pairs import Item, PairDataset
+from datasets.pairs import PairDataset
 from datasets.slots import Slots
 from utils.batch import Batch, ViewSpec
 from utils.data_sections import DataConfig

@@ -109,7 +109,7 @@ def test_the_best_weights_come_from_the_checkpoint_that_is_continued(
 ) -> None:
     original = training.TrainingLoop._train_epoch
 
-    def until_the_last(self: training.TrainingLoop) -> Any:  # noqa: ANN401  # passed on as it is
+    def until_the_last(self: training.TrainingLoop[Any, Any, Any]) -> Any:  # noqa: ANN401  # passed on as it is
         if self.progress.epoch == 1:
             raise Killed
         return original(self)
@@ -224,7 +224,7 @@ def test_best_weights_that_are_damaged_spoil_one_checkpoint_only(
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.fit._finish", killed)
+        patch.setattr("experiments.fit.Fit.finish", killed)
         with pytest.raises(Killed):
             train(pair_tree, run)
     os.truncate(run / "checkpoint_best" / "model.safetensors", 100)

@@ -1,6 +1,6 @@
 """A model with a loss of its own, in the engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ class Both:
 
     logits: Tensor
     second: Tensor
+    tallies: dict[str, Tensor] = field(default_factory=dict)
 
 
 class TwoHeads(nn.Module):
@@ -102,9 +103,14 @@ def test_class_weights_reach_every_term(accelerator: Accelerator) -> None:
     assert torch.allclose(model.second.weight[:, 1], torch.zeros(2))  # only the second pair has this input
 
 
-def test_progress_goes_from_nothing_to_one(accelerator: Accelerator) -> None:
-    seen: list[float] = []
-    training = training_of(accelerator, on_progress=seen.append)
+def test_each_step_is_announced_by_its_number(accelerator: Accelerator) -> None:
+    seen: list[int] = []
+    training = training_of(accelerator, before_step=seen.append)
     for number in range(5):
         step(training, [0, 1], number)
-    assert seen == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_progress_goes_from_nothing_to_one() -> None:
+    schedule = Schedule(total_steps=5, warmup_steps=0, warmup_start=0.0, steps_per_epoch=5, unit="step")
+    assert [schedule.progress(step) for step in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from utils.batch import ViewSpec, prepare_views
+from utils.batch import Batch, ViewSpec, prepare_views
 from utils.devices import make_accelerator
 from utils.engine import Training
 from utils.schedule import Schedule
@@ -35,6 +35,10 @@ class Noisy(nn.Module):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         logits: Tensor = self.head(torch.cat(features, 1))
         return logits
+
+
+def noise(pairs: int, device: str = "cpu") -> Batch:
+    return random_batch(pairs, SPECS, N_CLASSES, torch.device(device))
 
 
 def make_training(accelerator: Accelerator, model: nn.Module) -> Training:
@@ -79,9 +83,9 @@ def test_everything_is_put_back(accelerator: Accelerator, mode: bool, most: int)
     before = state_of(model)
     if most < 6:
         with pytest.raises(torch.OutOfMemoryError):
-            try_step(training, 6, SPECS, N_CLASSES)
+            try_step(training, noise(6))
     else:
-        assert try_step(training, 6, SPECS, N_CLASSES) > 0
+        assert try_step(training, noise(6)) > 0
     assert model.seen == [(6, True)]
     assert_same(model, before)
     assert [id(buffer) for buffer in model.buffers()] == identities
@@ -97,8 +101,8 @@ def test_the_step_after_a_trial_is_the_step_without_one(accelerator: Accelerator
         model = Noisy()
         training = make_training(accelerator, model)
         if tried:
-            try_step(training, 4, SPECS, N_CLASSES)
-        loss = model(training.prepare(random_batch(3, SPECS, N_CLASSES, torch.device("cpu")))).square().sum()
+            try_step(training, noise(4))
+        loss = model(training.prepare(noise(3))).square().sum()
         loss.backward()
         training.optimizer.step()
         weights.append(torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()]))
@@ -110,7 +114,7 @@ def test_gradients_of_an_earlier_micro_batch_take_their_place(accelerator: Accel
     training = make_training(accelerator, model)
     found: list[bool] = []
     model.register_forward_pre_hook(lambda *_: found.append(model.head.weight.grad is not None))
-    try_step(training, 2, SPECS, N_CLASSES)
+    try_step(training, noise(2))
     assert found == [True]
 
 
@@ -121,13 +125,13 @@ def test_synchronised_batchnorm_waits_for_nobody(accelerator: Accelerator) -> No
     norm.register_forward_pre_hook(lambda module, _: modes.append(module.training))
     norm.forward = nn.BatchNorm2d.forward.__get__(norm)  # its own needs a GPU
     training = make_training(accelerator, model)
-    try_step(training, 2, SPECS, N_CLASSES)
+    try_step(training, noise(2))
     assert modes == [False]
     assert norm.training
 
 
 def test_random_pairs_fit_the_views() -> None:
-    batch = random_batch(3, SPECS, N_CLASSES, torch.device("cpu"))
+    batch = noise(3)
     shapes = {name: tuple(view.shape) for name, view in batch.views.items()}
     assert shapes == {"roi": (3, 3, 8, 8), "extra_roi": (3, 3, 4, 4)}
     assert all(view.dtype == torch.uint8 for view in batch.views.values())
@@ -142,11 +146,11 @@ def test_a_trial_on_the_gpu_makes_room_for_the_optimiser() -> None:
     model = Noisy().cuda()
     model.more = nn.Linear(4096, 4096, device="cuda")
     training = make_training(accelerator, model)
-    try_step(training, 2, SPECS, N_CLASSES)  # the first one also makes the libraries' work spaces, which stay
+    try_step(training, noise(2, "cuda"))  # the first one also makes the libraries' work spaces, which stay
     before, random = state_of(model), torch.cuda.get_rng_state()
     torch.cuda.reset_peak_memory_stats()
     start = torch.cuda.memory_allocated()
-    try_step(training, 2, SPECS, N_CLASSES)
+    try_step(training, noise(2, "cuda"))
     assert torch.cuda.max_memory_allocated() - start >= 3 * 4096 * 4096 * 4
     assert torch.cuda.memory_allocated() == start
     assert_same(model, before)

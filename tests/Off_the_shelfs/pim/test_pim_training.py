@@ -129,7 +129,7 @@ def test_two_epochs_are_one_and_one_more(pair_tree: Path, tmp_path: Path, monkey
     class Stopped(BaseException):
         pass
 
-    def first_alone(self: training.TrainingLoop) -> Any:  # noqa: ANN401  # passed on as it is
+    def first_alone(self: training.TrainingLoop[Any, Any, Any]) -> Any:  # noqa: ANN401  # passed on as it is
         if self.progress.epoch == 1:
             raise Stopped
         return original(self)

@@ -79,7 +79,7 @@ def test_a_stopped_run_goes_on_to_the_same_end_and_leaves_its_frozen_backbone_as
     """Weights, statistics and averages of the backbone, through training, averaging and recalibration."""
     original, begun = training.TrainingLoop._train_epoch, []
 
-    def first_alone(self: training.TrainingLoop) -> Any:  # noqa: ANN401  # passed on as it is
+    def first_alone(self: training.TrainingLoop[Any, Any, Any]) -> Any:  # noqa: ANN401  # passed on as it is
         begun.append({name: tensor.clone() for name, tensor in self.setup.model.state_dict().items()})
         if self.progress.epoch:
             raise Killed

@@ -1,0 +1,1 @@
+"""Pre-training of backbones on photos without labels."""
