@@ -88,8 +88,8 @@ class PhotoDataConfig:
     Attributes:
         root: folder with photos, or with folders of photos at any depth (``<root>/<class>/<photo>``); what the folders
             are called means nothing.
-        subset: text file that names the photos to use, one per line: a path below ``root``, or a file's name, with or
-            without its ending; null takes all.
+        subset: text file that names the photos to use, one per line: a path below ``root`` or a file's name, either
+            with or without its ending, or a folder below ``root`` for all that it holds; null takes all.
         image_size: side of the square views in pixels.
         views: how the two random views are drawn.
         superpixels: how the photo is divided.

@@ -1,5 +1,6 @@
 """Many names in two arrays, so that a million of them cost little memory and forked workers share it."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -29,4 +30,5 @@ class PackedNames(Sequence[str]):
         return self._bytes[self._ends[row] : self._ends[row + 1]].tobytes().decode("utf-8")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[row] for row in range(len(self)))
+        data, ends = self._bytes.tobytes(), self._ends.tolist()
+        return (data[start:end].decode("utf-8") for start, end in itertools.pairwise(ends))

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from utils.errors import DataError, nearest, problem_list
 
 _MOST_SHOWN = 10
+_MOST_HINTS = 3
 _MOST_COMPARED = 2000  # names that a wrong one is compared with, which takes about 50 µs each
 _PATH, _FOLDER, _PATH_STEM, _NAME, _STEM = range(5)  # how an entry can name a photo, strongest first
 
@@ -34,7 +35,7 @@ def choose(names: list[str], file: Path, root: Path) -> list[str]:
         rows = _meant(names, entry, found.get(entry, []))
         if not rows:
             unknown += 1
-            hint = nearest(entry, _candidates(names, entry)) if unknown <= _MOST_SHOWN else ""
+            hint = nearest(entry, _candidates(names, entry)) if unknown <= _MOST_HINTS else ""
             problems.append(f"line {line}: '{entry}' names no photo below {root}{hint}")
         elif len(rows) > 1 and not _is_folder(found[entry]):
             problems.append(
@@ -114,11 +115,9 @@ def _meant(names: list[str], entry: str, matches: list[tuple[int, int]]) -> list
 
 def _candidates(names: list[str], entry: str) -> list[str]:
     """Return the names that an entry is compared with: all, or those that start alike."""
-    last = [name.rpartition("/")[2] for name in names] if "/" not in entry else names
-    if len(last) <= _MOST_COMPARED:
-        return last
-    for length in (10, 5, 3):
-        alike = [name for name in last if name.startswith(entry[:length])]
-        if alike:
+    compared = names if "/" in entry else [name.rpartition("/")[2] for name in names]
+    for length in (0, 10, 5, 3):
+        alike = [name for name in compared if name.startswith(entry[:length])]
+        if alike and (length or len(alike) <= _MOST_COMPARED):
             return alike[:_MOST_COMPARED]
     return []
