@@ -16,13 +16,18 @@ SIZE = 32
 class SmallTrunk(nn.Module):
     """Two convolutions: a map of 8×8 cells whose features are clustered, and a last one of 4×4."""
 
-    channels, cluster_channels, cells = 6, 5, 4
+    cells = 4
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
-    def __init__(self) -> None:
+    def __init__(self, cluster_channels: int = 5, channels: int = 6) -> None:
         super().__init__()
-        self.early = nn.Sequential(nn.Conv2d(3, 5, 4, stride=4), nn.BatchNorm2d(5), nn.ReLU())
-        self.late = nn.Sequential(nn.Conv2d(5, 6, 2, stride=2), nn.BatchNorm2d(6), nn.ReLU())
+        self.cluster_channels, self.channels = cluster_channels, channels
+        self.early = nn.Sequential(
+            nn.Conv2d(3, cluster_channels, 4, stride=4), nn.BatchNorm2d(cluster_channels), nn.ReLU()
+        )
+        self.late = nn.Sequential(
+            nn.Conv2d(cluster_channels, channels, 2, stride=2), nn.BatchNorm2d(channels), nn.ReLU()
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         found: Tensor = self.late(self.early(pictures))
