@@ -75,7 +75,7 @@ def learned() -> tuple[R2OModel, list[dict[str, float]]]:
     """A model after all steps, and what each step told."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
-    model = R2OModel(SmallTrunk(16, 32), CONFIG).train()
+    model = R2OModel(SmallTrunk(16, 32), CONFIG).train()  # type: ignore[arg-type]
     optimizer = make_pretrain_optimizer(
         CONFIG.train, model.online.trunk, [model.online.projector, model.predictor], CONFIG.fidelity
     )
