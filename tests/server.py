@@ -12,6 +12,7 @@ Requests are lines of JSON:
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -112,6 +113,7 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
             for name in SCRIPTS_IMPORT:
                 importlib.import_module(name)
             injected.leave_out_figures()
+            gc.freeze()  # else each child's first garbage collection goes through, and copies, what all share
             imported = True
         request = json.loads(line)
         if request["do"] == "start":

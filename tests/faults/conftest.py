@@ -15,7 +15,7 @@ from tests.server import Ended, Server
 
 # What a killed process may leave and the next one must clear away.
 LEFTOVER = re.compile(r"^\..*(\.tmp|\.unfinished|\.replaced|\.partial|\.lock)|\.(new|old)$")
-SHORT_FORM = ("test_together.py", "test_nine_faults.py")
+SHORT_FORM = "test_together.py"
 Event = tuple[str, str]
 
 
@@ -117,10 +117,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave all but two files to the long form, so that each of two workers starts one server in the short one."""
+    """Leave all but one file to the long form."""
     if config.getoption("--soak"):
         return
-    left = [item for item in items if item.path.parent == Path(__file__).parent and item.path.name not in SHORT_FORM]
+    left = [item for item in items if item.path.parent == Path(__file__).parent and item.path.name != SHORT_FORM]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
 
