@@ -1,6 +1,7 @@
 """Weights from files: local checkpoints, our own run directories, and published files in the hub's cache."""
 
 import argparse
+import codecs
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -27,6 +29,11 @@ HUB_TIMEOUT_S = 5.0
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("_orig_mod.", "module.")
+# Training checkpoints often carry their parsed command line, and learning rates that NumPy worked out: plain data.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+_PLAIN: list[Any] = [argparse.Namespace, np.dtype, codecs.encode, *_NUMBERS]
+_PLAIN += [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # older and newer NumPy
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,9 @@ class Weights:
 def read_weights(location: str, role: ViewName) -> Weights:
     """Read a .safetensors file, a .pth state dict, a folder of timm's, or the module for ``role`` of a run of ours.
 
-    A run's exported folder serves as well as its own. Nothing in a file is executed. Wrappers of training checkpoints
-    (``state_dict``, ``model``, averaged weights first) and the prefixes of wrapped modules (``module.``) are taken off.
+    A run's exported folder serves as well as its own, and a run of pre-training serves every role. Nothing in a file is
+    executed. Wrappers of training checkpoints (``state_dict``, ``model``, averaged weights first) and the prefixes of
+    wrapped modules (``module.``) are taken off.
 
     Raises:
         ConfigError: no such path, not a state dict, a damaged file, a pickle that holds code, a run directory
@@ -166,6 +174,8 @@ def _read_run(directory: Path, role: ViewName) -> Weights:
         )
     tensors, settings = _state_dict(_read_file(file), file), _run_settings(record)
     model = settings["model"]
+    if isinstance(model.get("backbone"), str):  # a run of pre-training, whose file holds a backbone and nothing else
+        return Weights(tensors, str(directory), trained_as=model["backbone"])
     module = f"{role}_backbone"
     if role == "extra_roi" and model.get("tied") is True:
         module = "roi_backbone"
@@ -193,7 +203,7 @@ def _run_settings(record: Path) -> dict[str, Any]:
         settings = read_json_object(record, "description", ConfigError) if of_export else load_yaml(record)
         model = settings["model"]
         modules = [value for key, value in model.items() if key.endswith("backbone")]
-        if not modules or not all(isinstance(module, dict) for module in modules):
+        if not modules or not all(isinstance(module, (dict, str)) for module in modules):
             raise KeyError("model.backbone")
         return {"model": model, "view": settings.get("data", {}).get("view")}
     except ConfigError as error:
@@ -208,11 +218,13 @@ def _read_file(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path, device="cpu")
-        # Training checkpoints often carry their parsed command line, which is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConfigError(_pickle_problem(path)) from error
+        with torch.serialization.safe_globals(_PLAIN):
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                raise ConfigError(_pickle_problem(path)) from error
+    except ConfigError:
+        raise
     except Exception as error:  # the unpickler raises many kinds on damaged files; all mean the same to a user
         raise ConfigError(
             f"weights '{path}' cannot be read, the file is damaged or of another kind "

@@ -44,13 +44,14 @@ class _LastMap(Taps):
         # Only some families say how many there are.
         if beside < 0 or beside != (getattr(model, "num_prefix_tokens", None) or beside):
             return tokens
-        return tokens[:, beside:].transpose(1, 2).unflatten(2, self.grid)
+        return tokens[:, beside:].mT.reshape(len(tokens), -1, *self.grid)
 
 
 def _channels_last(features: Tensor, model: nn.Module) -> bool:
     if getattr(model, "output_fmt", None) == "NHWC":
         return True
-    return features.shape[1] != cast(Any, model).num_features == features.shape[3]
+    width: int = cast(Any, model).num_features
+    return features.shape[3] == width != features.shape[1]
 
 
 class Trunk(nn.Module):
