@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,9 +16,11 @@ from experiments.progress import Progress
 from R2O.config import R2OConfig
 from utils.checkpoints import WEIGHTS_FILE, save_weights
 from utils.provenance import describe_files
-from utils.run_directory import LOG_FILE, METRICS_FILE, RunDirectory
+from utils.run_directory import METRICS_FILE, RunDirectory
 
 MODEL = "R2O"
+PLACES = {"left": 0.05, "right": 0.99, "bottom": 0.15, "top": 0.91, "wspace": 0.2}
+_Line = tuple[str, str, str, str]  # key, label, colour, marker
 
 
 def write_outcome(run: RunDirectory, config: R2OConfig, setup: PretrainSetup, progress: Progress) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def write_outcome(run: RunDirectory, config: R2OConfig, setup: PretrainSetup, pr
         "parameters": parameter_counts(setup),
         "fingerprint": setup.data_facts["fingerprint"],
         "data": data_summary(setup.photos),
-        "computed_from": {"step": progress.step, "files": describe_files(run.path, [WEIGHTS_FILE, LOG_FILE])},
+        "computed_from": {"step": progress.step, "files": describe_files(run.path, [WEIGHTS_FILE])},
     }
     run.write_json(METRICS_FILE, metrics)
     shutil.rmtree(run.path / CACHE_FOLDER, ignore_errors=True)  # was for this run alone
@@ -61,28 +64,26 @@ def save_pretraining_curves(rows: Sequence[LogRow], path: Path) -> None:
         path: of the PNG.
     """
     epochs = [row["epoch"] for row in rows]
-    curves = {
-        "loss (0 alike, 2 unrelated)": [("loss", BLUE, "o")],
-        "spread of the embeddings (1: no preference)": [("spread", VERMILION, "s")],
-        "per photo": [("regions", PURPLE, "^"), ("valid_regions", ORANGE, "v")],
-    }
-    labels = {"regions": "regions", "valid_regions": "in both views"}
+    groups = [(row["epoch"], row["clusters"]) for row in rows if row["clusters"] is not None]
+    panels: list[tuple[str, list[_Line]]] = [
+        ("loss: 0 alike, 2 unrelated", [("loss", "loss", BLUE, "o")]),
+        ("spread: 1 without preference", [("spread", "spread", VERMILION, "s")]),
+        ("regions", [("regions", "of a photo", PURPLE, "^"), ("valid_regions", "in both views", ORANGE, "v")]),
+    ]
 
     def fill(figure: Figure) -> None:
-        for number, (title, lines) in enumerate(curves.items(), start=1):
-            axes = figure.add_subplot(1, len(curves), number)
-            for key, colour, marker in lines:
+        every: list[Axes] = list(figure.subplots(1, len(panels), gridspec_kw=PLACES))
+        for axes, (title, lines) in zip(every, panels, strict=True):
+            for key, label, colour, marker in lines:
                 values = [row["train"][key] for row in rows]
-                axes.plot(epochs, values, color=colour, marker=marker, markersize=3, label=labels.get(key))
+                axes.plot(epochs, values, color=colour, marker=marker, markersize=3, label=label)
             axes.set_title(title)
             axes.set_xlabel("epoch")
-            axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if len(lines) > 1:
-                groups = [(row["epoch"], row["clusters"]) for row in rows if row["clusters"] is not None]
-                axes.plot(
-                    *zip(*groups, strict=True), color=INK, linestyle=":", label="groups K in a batch"
-                ) if groups else None
-                axes.legend(frameon=False)
+        if groups:
+            every[-1].plot(*zip(*groups, strict=True), color=INK, linestyle=":", label="K, of a batch")
+        every[-1].legend(frameon=False)
+        for axes in every:
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
 
-    draw(path, (11, 3.2), fill)
+    draw(path, (11, 3.4), fill)

@@ -20,6 +20,7 @@ REGIONS_FOLDER = "regions"
 SHOWN = 6  # photos
 TOGETHER = 32  # photos that are clustered at once, at most
 FEWEST_STEPS = 6  # numbers of groups in the last picture
+CELL, TITLE = 1.8, 0.35  # inches
 _TURN = 0.618034  # of the circle of hues, so that neighbouring numbers differ
 
 Pixels = NDArray[np.float64]
@@ -100,18 +101,29 @@ def _outlined(photo: Pixels, labels: NDArray[np.integer[Any]], colour: tuple[int
 
 def _save_grid(columns: Sequence[tuple[str, list[Pixels]]], path: Path) -> None:
     count = len(columns[0][1])
+    height = CELL * count + TITLE
 
     def fill(figure: Figure) -> None:
+        # Room for one line of titles above; a layout engine would draw the whole figure twice.
+        places = {
+            "left": 0.01,
+            "right": 0.99,
+            "bottom": 0.01,
+            "top": 1 - TITLE / height,
+            "wspace": 0.04,
+            "hspace": 0.04,
+        }
+        grid = figure.subplots(count, len(columns), squeeze=False, gridspec_kw=places)
         for column, (title, pictures) in enumerate(columns):
             for row, picture in enumerate(pictures):
-                axes = figure.add_subplot(count, len(columns), row * len(columns) + column + 1)
+                axes = grid[row][column]
                 axes.imshow(picture.clip(0, 1), interpolation="nearest")
                 axes.set_axis_off()
                 if row == 0:
                     axes.set_title(title)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(path, (2.0 * len(columns), 2.0 * count + 0.3), fill)
+    draw(path, (CELL * len(columns), height), fill)
 
 
 def save_views(setup: PretrainSetup, path: Path) -> None:
