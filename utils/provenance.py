@@ -23,7 +23,17 @@ PROJECT = Path(__file__).resolve().parents[1]
 # The direct dependencies, as in requirements.txt.
 PACKAGES = (
     *("torch", "torchvision", "timm", "accelerate", "segment-anything", "grad-cam", "jsonargparse"),
-    *("docstring-parser", "pyyaml", "numpy", "pillow", "imagehash", "scikit-learn", "scikit-image", "scipy", "safetensors"),
+    *(
+        "docstring-parser",
+        "pyyaml",
+        "numpy",
+        "pillow",
+        "imagehash",
+        "scikit-learn",
+        "scikit-image",
+        "scipy",
+        "safetensors",
+    ),
     *("huggingface-hub", "matplotlib", "tensorboard", "tqdm"),
     *("onnx", "onnxruntime", "onnxscript", "opencv-python-headless"),
 )
