@@ -77,8 +77,8 @@ def kmeans(points: Tensor, clusters: int, *, iterations: int = 200, tolerance: f
         middle = points.mean(dim=0)  # distances round less where points lie round 0
         points = points - middle
         squares = points.square().sum(dim=1)
-        chosen, used = _first_centres(points, squares, draws[:count].to(points.device, non_blocking=True))
-        labels, centres, inertias = _lloyd(points, squares, points[chosen], used, iterations, tolerance)
+        chosen, used = first_centres(points, squares, draws[:count].to(points.device, non_blocking=True))
+        labels, centres, inertias = lloyd(points, squares, points[chosen], used, iterations, tolerance)
         return Clustering(labels, centres + middle, inertias, used)
 
 
@@ -89,7 +89,7 @@ def nearest(points: Tensor, clustering: Clustering) -> Tensor:
         return _assign(points, clustering.centres, clustering.used)[1]
 
 
-def _first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+def first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Choose points as first centres by greedy k-means++.
 
     Of several points drawn by their squared distance to the nearest centre so far, the one that lessens the sum of
@@ -107,6 +107,7 @@ def _first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tens
     exact = torch.float32 if points.device.type == "mps" else torch.float64  # MPS has no more
     chosen = torch.zeros(count, dtype=torch.int64, device=points.device)
     used = torch.ones(count, dtype=torch.bool, device=points.device)
+    squares = squares * (1 - ROUNDING)
     chosen[0] = (draws[0, 0] * n).long().clamp(max=n - 1)
     # Row by row, the points are read once per draw; where many rows are wanted, all products at once take less time.
     table = points @ points.T if n <= TABLE and draws.numel() * TABLE_GAIN > n else None
@@ -123,21 +124,19 @@ def _first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tens
 
 
 def _distances(points: Tensor, squares: Tensor, rows: Tensor, table: Tensor | None) -> Tensor:
-    """Return squared distances T×N of the points at T rows to all points, 0 where rounding alone could make them.
+    """Return squared distances T×N of the points at T rows to all points, less what rounding alone could make them.
 
     Args:
         points: float32 N×D.
-        squares: their squared lengths N.
+        squares: their squared lengths N, less the part ``ROUNDING`` of them.
         rows: int64 T.
         table: all products of points, N×N, where there is one.
     """
-    products = points[rows] @ points.T if table is None else table[rows]
-    scale = squares[rows, None] + squares
-    distances = scale - 2 * products
-    return distances.where(distances > ROUNDING * scale, 0.0)
+    products = points.index_select(0, rows) @ points.T if table is None else table.index_select(0, rows)
+    return (squares - 2 * products).add_(squares.index_select(0, rows)[:, None]).clamp_(min=0)
 
 
-def _lloyd(
+def lloyd(
     points: Tensor, squares: Tensor, centres: Tensor, used: Tensor, iterations: int, tolerance: float
 ) -> tuple[Tensor, Tensor, list[float]]:
     """Iterate assignment and means to convergence.

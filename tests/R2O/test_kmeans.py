@@ -105,7 +105,7 @@ def test_a_cluster_that_loses_its_points_keeps_its_place() -> None:
     """Centres at 0, 9 and 10: the points that 9 stood for are nearer to the mean of its neighbours' points."""
     points = torch.tensor([[0.0], [1.0], [10.0]])
     centres, used = torch.tensor([[0.0], [50.0], [10.0]]), torch.ones(3, dtype=torch.bool)
-    labels, centres, _ = module._lloyd(points, points.square().sum(dim=1), centres, used, 10, 1e-6)
+    labels, centres, _ = module.lloyd(points, points.square().sum(dim=1), centres, used, 10, 1e-6)
     assert labels.tolist() == [0, 0, 2]
     assert centres.flatten().tolist() == [0.5, 50.0, 10.0]
 
