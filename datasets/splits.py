@@ -1,4 +1,4 @@
-"""A validation split cut from the training pairs by group, and class weights."""
+"""A validation split cut from the training pairs by group, a part of their labels, and class weights."""
 
 import math
 from typing import Any
@@ -64,6 +64,35 @@ def _hold_out(index: PairIndex, row_group: NDArray[np.intp], names: list[str], w
         if len(held_out) == wanted:
             break
     return held_out
+
+
+def labelled_part(index: PairIndex, fraction: float, seed: int) -> PairIndex:
+    """Return the part of the training pairs whose labels are used, the same part of each class.
+
+    Of a class with n pairs, ``fraction · n`` are taken, rounded, and one at the least. They are those of the photos
+    that come first in the order of a hash of (seed, photo), which is one order for all classes: pairs of one photo are
+    taken together as far as the numbers let them be. A larger fraction with the same seed holds all pairs of a smaller
+    one, and a new photo does not reshuffle the others.
+
+    Args:
+        index: the training pairs.
+        fraction: in (0, 1]; 1 returns the index itself.
+        seed: of the order.
+
+    Returns:
+        The pairs in the index's order and with its classes.
+    """
+    assert 0.0 < fraction <= 1.0
+    if fraction == 1.0:
+        return index
+    photos = [index.photo_name(row) for row in range(len(index))]
+    place = {name: draws.key_hash(seed, 0, "labelled part", name) for name in set(photos)}
+    order = np.array(sorted(range(len(index)), key=lambda row: (place[photos[row]], photos[row])), dtype=np.int64)
+    rows: list[int] = []
+    for label in range(len(index.classes)):
+        of_class = order[index.label[order] == label]
+        rows += of_class[: max(1, round(fraction * of_class.size))].tolist()
+    return index.subset(sorted(rows))
 
 
 def inverse_class_weights(counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from datasets.pairs import PairDataset
 from datasets.probe import LoaderPlan, plan_loader
 from datasets.sampling import StepSampler
 from datasets.sources import load_index_of
-from datasets.splits import split_by_group
+from datasets.splits import labelled_part, split_by_group
 from experiments.kinds import Config
 from experiments.micro_batch import pairs_at_once
 from utils.batch import ViewSpec
@@ -47,13 +47,13 @@ class Splits:
 
 
 def load_splits(data: DataConfig, seed: int) -> Splits:
-    """Read and check the index of both splits; cut the validation part off train, by group."""
+    """Read and check the index of both splits; cut the validation part off train, by group, then take its part."""
     train = load_index_of(data, data.splits.train, require_every_class=True)
     test = load_index_of(data, data.splits.test)
-    if data.validation_fraction == 0:
-        return Splits(train, None, test)
-    kept, held_out = split_by_group(train, data.validation_fraction, seed)
-    return Splits(kept, held_out, test)
+    held_out = None
+    if data.validation_fraction:
+        train, held_out = split_by_group(train, data.validation_fraction, seed)
+    return Splits(labelled_part(train, data.train_fraction, seed), held_out, test)
 
 
 def plan_training(

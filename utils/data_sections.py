@@ -111,6 +111,8 @@ class DataConfig:
         normalise: ``backbone`` uses each backbone's own mean and deviation; ``none`` only scales to 0..1.
         augment: random changes of training pairs.
         validation_fraction: part of the training groups held out for validation, 0 for none.
+        train_fraction: part of the training pairs whose labels are used, of each class alike and at least one pair; 1
+            takes all. Drawn by ``train.seed`` from what validation leaves; a smaller part lies within a larger one.
         sampling: ``natural`` shows each pair once an epoch; ``balanced`` draws classes equally often.
         group_by_photo: pairs of one photo stand next to each other in the order, so that an archive decodes a photo
             once for all its pairs in a batch; batches then hold fewer different photos.
@@ -130,6 +132,7 @@ class DataConfig:
     normalise: Literal["backbone", "none"] = "backbone"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     validation_fraction: float = 0.0
+    train_fraction: float = 1.0
     sampling: Literal["natural", "balanced"] = "natural"
     group_by_photo: bool = False
     exclude: list[str] = field(default_factory=list)
@@ -143,6 +146,7 @@ class DataConfig:
         size = self.image_size
         require(size is None or 16 <= size <= 4096, "data.image_size", size, "null or 16 to 4096 pixels")
         require(0 <= self.validation_fraction < 1, "data.validation_fraction", self.validation_fraction, "0 to below 1")
+        require(0 < self.train_fraction <= 1, "data.train_fraction", self.train_fraction, "above 0 and at most 1")
         require(self.workers == "auto" or self.workers >= 0, "data.workers", self.workers, "'auto' or a number from 0")
         require(self.prefetch == "auto" or self.prefetch >= 1, "data.prefetch", self.prefetch, "'auto' or at least 1")
         require(0 < self.max_megapixels < math.inf, "data.max_megapixels", self.max_megapixels, "more than 0")

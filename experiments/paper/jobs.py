@@ -112,9 +112,9 @@ def make_jobs(
 
 def _splits(config: Config, cache: dict[tuple[object, ...], Splits]) -> Splits:
     data = config.data
-    seed = config.train.seed if data.validation_fraction else None
+    seed = config.train.seed if data.validation_fraction or data.train_fraction < 1 else None
     where = (data.source, data.root, repr(data.archive), data.splits)
-    key = (*where, tuple(data.exclude), data.validation_fraction, seed)
+    key = (*where, tuple(data.exclude), data.validation_fraction, data.train_fraction, seed)
     if key not in cache:
         cache[key] = load_splits(data, config.train.seed)
     return cache[key]

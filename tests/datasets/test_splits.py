@@ -11,7 +11,7 @@ from datasets import draws
 from datasets.classes import ClassMap
 from datasets.index import PairIndex
 from datasets.scan import ScannedPair
-from datasets.splits import inverse_class_weights, split_by_group
+from datasets.splits import inverse_class_weights, labelled_part, split_by_group
 from utils.errors import ConfigError
 
 
@@ -122,3 +122,38 @@ def test_torchs_own_random_state_is_put_back_even_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         fail_inside()
     assert torch.equal(torch.rand(3), expected)
+
+
+# 40 photos with pairs of three classes, and one class that two photos have.
+LABELLED = make_index(
+    [(label, f"p{photo}", f"train/p{photo}") for label in range(3) for photo in range(40)]
+    + [(3, "p7", "train/p7"), (3, "p9", "train/p9")]
+)
+
+
+def test_a_part_of_the_labels_holds_the_same_part_of_each_class_and_none_is_lost() -> None:
+    assert labelled_part(LABELLED, 0.1, seed=0).class_counts().tolist() == [4, 4, 4, 1]
+    assert labelled_part(LABELLED, 0.001, seed=0).class_counts().tolist() == [1, 1, 1, 1]
+    assert labelled_part(LABELLED, 1.0, seed=0) is LABELLED
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_smaller_part_of_the_labels_lies_within_a_larger_one(seed: int) -> None:
+    parts = [labelled_part(LABELLED, fraction, seed) for fraction in (0.03, 0.1, 0.5, 1.0)]
+    keys = [{part.key(row) for row in range(len(part))} for part in parts]
+    assert keys[0] < keys[1] < keys[2] < keys[3]
+
+
+def test_pairs_of_one_photo_are_labelled_together() -> None:
+    part = labelled_part(LABELLED, 0.25, seed=0)
+    photos = [{part.stems[row] for row in np.flatnonzero(part.label == label)} for label in range(3)]
+    assert photos[0] == photos[1] == photos[2]
+    assert len(photos[0]) == 10
+
+
+def test_the_part_of_the_labels_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
+    shuffled = LABELLED.subset(np.random.default_rng(5).permutation(len(LABELLED)))
+    parts = [labelled_part(index, 0.2, seed) for index, seed in ((LABELLED, 0), (shuffled, 0), (LABELLED, 1))]
+    one, again, other = ({part.key(row) for row in range(len(part))} for part in parts)
+    assert again == one
+    assert other != one
