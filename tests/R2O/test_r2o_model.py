@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from R2O.model import Branch, R2OModel
 from tests.R2O.conftest import BuildModel, MakeInputs
@@ -147,7 +147,7 @@ def test_what_one_view_lacks_counts_nothing_and_teaches_nothing(
     model.online.trunk.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
     # Without BatchNorm in the heads no row depends on another one.
     for head in (model.online.projector, model.target.projector, model.predictor):
-        head.norm = torch.nn.Identity()
+        head.norm = nn.Identity()
     model.set_step(None, 1.0)
     answer = model(inputs)
     taught = torch.autograd.grad(answer.losses.mean(), maps[0])[0]
@@ -182,6 +182,39 @@ def test_without_a_valid_region_the_loss_is_zero_and_every_gradient_too(
             assert not tensor.grad.any(), name
     if not fidelity:
         assert all(torch.equal(value, before[name]) for name, value in model.online.projector.named_buffers())
+
+
+class SharedNorm(nn.SyncBatchNorm):
+    """What BatchNorm over several processes does with no row of its own, which torch has for GPUs alone."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # its name there
+        assert input.dtype == torch.float32  # as on every other process
+        return input
+
+
+@pytest.mark.parametrize(("elsewhere", "runs"), [(4, True), (0, False)])
+def test_with_shared_statistics_heads_run_on_no_row_while_another_process_has_some(
+    build_model: BuildModel, make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch, elsewhere: int, runs: bool
+) -> None:
+    model = build_model()
+    calls: list[int] = []
+    for head in (model.online.projector, model.predictor, model.target.projector):
+        head.norm = SharedNorm(head.norm.num_features)
+        head.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
+    model.target.requires_grad_(False)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda count: count.add_(elsewhere))
+    model.set_step(None, 0.9)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = model(apart(make_inputs()))
+    torch.autograd.backward(answer.losses.mean())
+    assert calls == [0, 0, 0] * runs
+    assert answer.losses.tolist() == [0.0, 0.0]
+    assert answer.tallies["spread"] == 0
+    for name, tensor in model.named_parameters():
+        if tensor.requires_grad:
+            assert tensor.grad is not None, name
+            assert not tensor.grad.any(), name
 
 
 def test_features_beyond_fp16_do_not_make_nan_of_a_batch_without_a_region(
