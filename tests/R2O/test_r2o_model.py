@@ -199,7 +199,7 @@ def test_with_shared_statistics_heads_run_on_no_row_while_another_process_has_so
     model = build_model()
     calls: list[int] = []
     for head in (model.online.projector, model.predictor, model.target.projector):
-        head.norm = SharedNorm(head.norm.num_features)
+        head.norm = SharedNorm(head.get_buffer("norm.running_mean").numel())
         head.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
     model.target.requires_grad_(False)
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
