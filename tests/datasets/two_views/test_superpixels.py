@@ -62,6 +62,16 @@ def test_the_normalised_photo_is_another_input() -> None:
     assert not np.array_equal(rgb.divide(photo()), normalised.divide(photo()))
 
 
+def test_real_photos_have_about_as_many_superpixels_as_asked_for(real_data: Path) -> None:
+    for path in sorted((real_data / "camvid" / "Images" / "img_dir" / "train").iterdir())[::200]:
+        picture = Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
+        labels = Slic(100, 10.0).divide(np.asarray(picture))
+        sizes = np.bincount(labels.ravel())
+        assert 21 <= len(sizes) <= 110
+        assert sizes.min() > 100  # half of what an even division gives, but for rounding
+        assert sizes.max() < 9000
+
+
 def entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -90,7 +100,7 @@ def test_other_settings_and_other_pixels_are_other_entries(tmp_path: Path) -> No
     for slic in others:
         SuperpixelCache(tmp_path, slic).divide(photo())
     changed = photo().copy()
-    changed[0, 0, 0] ^= 1
+    changed[-1, -1, -1] ^= 1
     SuperpixelCache(tmp_path, SLIC).divide(changed)
     SuperpixelCache(tmp_path, SLIC).divide(np.ascontiguousarray(photo().transpose(1, 0, 2)))
     assert len(entries(tmp_path)) == 6

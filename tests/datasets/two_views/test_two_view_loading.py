@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from datasets.batches import Item
 from datasets.loaders import make_loader
 from datasets.two_views.dataset import TwoViewDataset, TwoViewLayout
+from datasets.two_views.superpixels import Slic
 from utils.batch import Batch
 
 if TYPE_CHECKING:
@@ -71,14 +73,24 @@ def test_workers_change_nothing(dataset: TwoViewDataset) -> None:
         assert all(same(one, other) for one, other in zip(loader, alone, strict=True))
 
 
-def test_neither_neighbours_nor_threads_nor_the_state_of_torch_change_anything(dataset: TwoViewDataset) -> None:
-    alone, threads = dataset[1, 2], torch.get_num_threads()
+def test_neither_neighbours_nor_threads_nor_the_state_of_torch_change_anything(
+    dataset: TwoViewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, threads, used = dataset[1, 2], torch.get_num_threads(), set()
+    divide = Slic.divide
+
+    def watched(slic: Slic, photo: NDArray[np.uint8]) -> NDArray[np.int16]:
+        used.add(torch.get_num_threads())
+        return divide(slic, photo)
+
+    monkeypatch.setattr(Slic, "divide", watched)
     torch.rand(3)
     state = torch.get_rng_state()
     torch.set_num_threads(2)
     try:
         together = dataset.__getitems__([(0, 2), (1, 3), (1, 2)])
         assert torch.get_num_threads() == 2
+        assert used == {1}  # sums that several threads share are rounded otherwise
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(torch.get_rng_state(), state)

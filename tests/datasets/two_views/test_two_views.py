@@ -96,6 +96,13 @@ def test_boxes_are_spread_as_torchvisions_are() -> None:
         assert one.std() == pytest.approx(other.std(), rel=0.1)
 
 
+def test_boxes_reach_both_edges() -> None:
+    boxes = np.array([draw_box(generator(0, draw, "box"), 12, 12, 0.08, 4 / 3) for draw in range(100)])
+    part = boxes[(boxes[:, 2:] < 12).all(axis=1)]
+    assert (part[:, :2].min(axis=0) == 0).all()
+    assert ((part[:, :2] + part[:, 2:]).max(axis=0) == 12).all()
+
+
 def measures(boxes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
     top, left, height, width = boxes.T.astype(np.float64)
     return [top, left, height * width, np.log(width / height)]
