@@ -112,8 +112,7 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
         if not imported:
             for name in SCRIPTS_IMPORT:
                 importlib.import_module(name)
-            injected.leave_out_figures()
-            gc.freeze()  # else each child's first garbage collection goes through, and copies, what all share
+            _keep_what_scripts_find_out()
             imported = True
         request = json.loads(line)
         if request["do"] == "start":
@@ -121,6 +120,23 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
         else:
             answer = _wait(request["pid"], pipes.pop(request["pid"]))
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _keep_what_scripts_find_out() -> None:
+    """Make once what each process would make for itself: parsers of command lines, what is known of the machine."""
+    from experiments import commands
+    from experiments.evaluation import command as evaluation
+    from experiments.evaluation.options import EvaluateOptions
+    from experiments.kinds import OFF_THE_SHELF
+    from utils.config import parse_config
+    from utils.provenance import describe_machine
+
+    kind, short = OFF_THE_SHELF, commands.SHORT_NAMES
+    parse_config(kind.config_class, [], program=kind.script, flags=commands.FLAGS, short_names=short)
+    parse_config(EvaluateOptions, [], program=evaluation.SCRIPT, flags=evaluation.FLAGS)
+    describe_machine("cpu")
+    injected.leave_out_figures()
+    gc.freeze()  # else each child's first garbage collection goes through, and copies, what all share
 
 
 def _forget_the_tests(kept: set[int]) -> None:

@@ -169,6 +169,7 @@ def _git_problem(error: OSError | subprocess.SubprocessError) -> str:
     return str(error)
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
