@@ -107,7 +107,7 @@ def first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tenso
     exact = torch.float32 if points.device.type == "mps" else torch.float64  # MPS has no more
     chosen = torch.zeros(count, dtype=torch.int64, device=points.device)
     used = torch.ones(count, dtype=torch.bool, device=points.device)
-    squares = squares * (1 - ROUNDING)
+    squares, draws = squares * (1 - ROUNDING), draws.to(exact)  # a product of unlike types would be fp32
     chosen[0] = (draws[0, 0] * n).long().clamp(max=n - 1)
     # Row by row, the points are read once per draw; where many rows are wanted, all products at once take less time.
     table = points @ points.T if n <= TABLE and draws.numel() * TABLE_GAIN > n else None

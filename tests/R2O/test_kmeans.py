@@ -93,6 +93,15 @@ def test_equal_points_share_labels_and_leave_the_other_centres_empty(width: int,
     assert len(set(zip(kind.tolist(), found.labels.tolist(), strict=True))) == distinct
 
 
+@pytest.mark.parametrize("draw", [0.0, 0.5, 1 - 2**-24])
+def test_no_draw_gives_a_point_that_is_a_centre_already(draw: float) -> None:
+    points = torch.tensor([[0.1, 0.1], [0.9, 0.7], [0.1, 0.1], [0.1, 0.1]])
+    draws = torch.full((3, 3), draw)
+    chosen, used = module.first_centres(points, points.square().sum(dim=1), draws)
+    assert (chosen[:2] == 1).sum() == 1
+    assert used.tolist() == [True, True, False]
+
+
 def test_points_that_are_nearly_equal_do_not_end_in_one_cluster() -> None:
     points = torch.ones(200, 32) + 1e-4 * torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
     found = seeded(points, 20)
