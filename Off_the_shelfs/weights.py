@@ -203,7 +203,8 @@ def _run_settings(record: Path) -> dict[str, Any]:
         settings = read_json_object(record, "description", ConfigError) if of_export else load_yaml(record)
         model = settings["model"]
         modules = [value for key, value in model.items() if key.endswith("backbone")]
-        if not modules or not all(isinstance(module, (dict, str)) for module in modules):
+        kind = str if "fidelity" in settings else dict  # pre-training, which has that section, names its backbone alone
+        if not modules or not all(isinstance(module, kind) for module in modules):
             raise KeyError("model.backbone")
         return {"model": model, "view": settings.get("data", {}).get("view")}
     except ConfigError as error:

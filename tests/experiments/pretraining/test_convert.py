@@ -9,13 +9,15 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-import yaml
 from torch import Tensor
 
 from experiments.pretraining.convert import convert_command
 from Off_the_shelfs.backbones import build_backbone
 from Off_the_shelfs.config import BackboneConfig
+from R2O.config import R2OConfig, R2OModelConfig
+from utils.config import to_yaml
 from utils.errors import ConfigError
+from utils.photo_sections import PhotoDataConfig
 
 
 def write_run(folder: Path, name: str, size: int = 64) -> dict[str, Tensor]:
@@ -24,8 +26,8 @@ def write_run(folder: Path, name: str, size: int = 64) -> dict[str, Tensor]:
     config = BackboneConfig(name=name, pretrained=False)
     state = build_backbone(config, role="photo", image_size=size).model.state_dict()
     safetensors.torch.save_file(state, folder / "model.safetensors")
-    record = {"data": {"root": "photos", "image_size": size}, "model": {"backbone": name, "weights": None}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(record))
+    settings = R2OConfig(data=PhotoDataConfig(root="photos", image_size=size), model=R2OModelConfig(backbone=name))
+    (folder / "config.yaml").write_text(to_yaml(settings))
     (folder / "metrics.json").write_text("{}")
     return dict(state)
 
