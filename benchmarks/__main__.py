@@ -18,7 +18,8 @@ from utils.errors import ConfigError, RunError, nearest, run_script
 
 DEFAULT = (
     "index", "preprocess", "loader", "archive", "train_step", "evaluate_suite", "explain", "bootstrap", "end_to_end",
-    "processes", "memory", "checkpoints", "prompts", "click", "predict", "pim", "salience",
+    "processes", "memory", "checkpoints", "prompts", "click", "predict", "pim", "salience", "kmeans_of_regions",
+    "superpixels", "refinement",
 )  # fmt: skip
 ON_REQUEST = {
     "cost_model": "the tables of docs/scaling.md",
