@@ -67,12 +67,13 @@ def _conduct(
     refuse_disagreement(accelerator, facts, may_differ=MAY_DIFFER)
     if run.finished:
         refuse_other_configuration(run, config)
-        task.refuse_other_data(run, config, run.read_metrics(), data)
+        metrics = run.read_metrics(scored=task.scored)
+        task.refuse_other_data(run, config, metrics, data)
         if not accelerator.is_main_process:
             return {}
         run.tidy()  # its process may have been killed before it did
         print(f"{run.path} is finished already; its scores follow")
-        return run.read_metrics()
+        return metrics
     lines = task.look(data, config)
     if accelerator.is_main_process:
         print("\n".join(lines))

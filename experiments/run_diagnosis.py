@@ -12,8 +12,12 @@ except ImportError:  # Windows
 from datasets.changes import describe_change
 from datasets.doctor.findings import Finding, finding
 from datasets.doctor.report import Report
+from datasets.two_views.photos import index_photos
 from experiments.kinds import KINDS, Config
 from experiments.loading import load_splits
+from experiments.pretraining.setup import data_summary
+from experiments.runs import is_pretraining
+from R2O.config import R2OConfig
 from utils.checkpoints import BEST, FOLDERS, WEIGHTS_FILE, check_checkpoint, check_weights, find_checkpoint
 from utils.config import from_mapping, load_yaml
 from utils.errors import DataError, UserError
@@ -47,12 +51,13 @@ def _examine(path: Path) -> list[Finding]:
         findings.append(finding("unfinished", path, f"is being written by {holder}", "look again when it has ended"))
         return findings
     metrics: dict[str, Any] = {}
+    scored = not is_pretraining(path)
     if run.finished:
         try:
-            metrics = run.read_metrics()
+            metrics = run.read_metrics(scored=scored)
         except UserError as error:
             findings.append(_damaged(path / METRICS_FILE, error))
-        findings += [*_finished(path, metrics)]
+        findings += [*_finished(path, metrics, scored=scored)]
     else:
         findings.append(_how_to_go_on(path))
     findings += [*_checkpoints(path), *_unfinished_checkpoints(path), *_temporary(path, path.rglob("*"))]
@@ -86,15 +91,17 @@ def _holder(path: Path) -> str | None:
     return None
 
 
-def _config(path: Path, metrics: dict[str, Any], findings: list[Finding]) -> Config | None:
-    """Read a run's configuration; of an unfinished run every kind of model is tried."""
+def _config(path: Path, metrics: dict[str, Any], findings: list[Finding]) -> Config | R2OConfig | None:
+    """Read a run's configuration; of an unfinished run of a classifier every kind of model is tried."""
     if not (path / CONFIG_FILE).is_file():
         return None
     known = KINDS.get(str(metrics.get("model")))
+    kinds = KINDS.values() if known is None else (known,)
+    classes: list[type[Config | R2OConfig]] = [R2OConfig] if is_pretraining(path) else [k.config_class for k in kinds]
     errors = []
-    for kind in KINDS.values() if known is None else (known,):
+    for config_class in classes:
         try:
-            config: Config = from_mapping(kind.config_class, load_yaml(path / CONFIG_FILE), path / CONFIG_FILE)
+            config = from_mapping(config_class, load_yaml(path / CONFIG_FILE), path / CONFIG_FILE)
         except UserError as error:
             errors.append(error)
         else:
@@ -103,10 +110,10 @@ def _config(path: Path, metrics: dict[str, Any], findings: list[Finding]) -> Con
     return None
 
 
-def _finished(path: Path, metrics: dict[str, Any]) -> Iterator[Finding]:
+def _finished(path: Path, metrics: dict[str, Any], *, scored: bool) -> Iterator[Finding]:
     fix = "restore the file, or train again"
     files = (metrics.get("computed_from") or {}).get("files") or {}
-    for name in dict.fromkeys([*_FINISHED_FILES, *files]):
+    for name in dict.fromkeys([*(_FINISHED_FILES if scored else (WEIGHTS_FILE,)), *files]):
         if not (path / name).is_file():
             yield finding("missing-file", path / name, "is missing from a finished run", fix)
     if (path / WEIGHTS_FILE).is_file():
@@ -187,22 +194,29 @@ def _left(path: Path) -> Finding:
     return finding("leftovers", path, "was left by a process that was killed", "delete it")
 
 
-def _data(path: Path, config: Config, recorded: dict[str, Any] | None, metrics: dict[str, Any]) -> Iterator[Finding]:
+def _data(
+    path: Path, config: Config | R2OConfig, recorded: dict[str, Any] | None, metrics: dict[str, Any]
+) -> Iterator[Finding]:
     """Compare the data with the summary that a run recorded or, of an older run, with its fingerprint."""
     if not Path(config.data.root).is_dir():
         what = f"{config.data.root}, on which {path} was trained, is not there"
         yield finding("missing-data", path / CONFIG_FILE, what, "mount it, or set data.root in commands that need it")
         return
     try:
-        now = load_splits(config.data, config.train.seed)
+        if isinstance(config, R2OConfig):
+            photos = index_photos(config.data)
+            summary, fingerprint = data_summary(photos), {"photos": photos.fingerprint()}
+        else:
+            splits = load_splits(config.data, config.train.seed)
+            summary, fingerprint = splits.summary, splits.fingerprint
     except UserError as error:
         what = f"the data of {path} cannot be read any more: {' '.join(str(error).split())}"
         yield finding("changed-data", config.data.root, what, "restore them")
         return
     if recorded:
-        changes = describe_change(recorded, now.summary)
+        changes = describe_change(recorded, summary)
     else:
-        changes = ["the set of pairs is another"] * (metrics.get("fingerprint") not in (None, now.fingerprint))
+        changes = ["the set of pairs is another"] * (metrics.get("fingerprint") not in (None, fingerprint))
     for line in changes:
         what = f"is not what {path} was trained on: {line}"
         yield finding("changed-data", config.data.root, what, "restore the data, or train again")

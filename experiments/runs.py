@@ -13,7 +13,7 @@ from experiments.kinds import KINDS, Config, Kind, Model
 from utils.batch import image_memory_format
 from utils.checkpoints import WEIGHTS_FILE, check_weights, load_into, load_weights
 from utils.config import from_mapping, load_yaml
-from utils.errors import ConfigError, DataError, nearest
+from utils.errors import ConfigError, DataError, UserError, nearest
 from utils.run_directory import CONFIG_FILE, METRICS_FILE, RunDirectory
 
 
@@ -63,6 +63,15 @@ def load_model(kind: Kind, config: Config, n_classes: int, weights: Path, device
     model.to(device)
     model.to(memory_format=image_memory_format(device))
     return model.eval()
+
+
+def is_pretraining(path: Path) -> bool:
+    """Return whether a folder is that of a pre-training, of which there is a backbone and no classifier."""
+    try:
+        model = load_yaml(path / CONFIG_FILE).get("model")
+    except UserError:
+        return False
+    return isinstance(model, dict) and isinstance(model.get("backbone"), str)
 
 
 def find_runs(folders: Sequence[str | Path], option: str = "--run ") -> list[Path]:

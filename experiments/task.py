@@ -93,10 +93,12 @@ class Task(ABC, Generic[ConfigT, DataT, SetupT]):
     Attributes:
         script: the script that does it.
         unit: what an item of the data is called: ``pair`` or ``photo``.
+        scored: whether the result has scores of a test split.
     """
 
     script: str
     unit: str = "pair"
+    scored: bool = True
 
     @abstractmethod
     def load(self, config: ConfigT) -> DataT:

@@ -132,14 +132,23 @@ class RunDirectory:
         path = self.path / LOG_FILE
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
-    def read_metrics(self) -> dict[str, Any]:
-        """Return the content of ``metrics.json``."""
+    def read_metrics(self, *, scored: bool = True) -> dict[str, Any]:
+        """Return the content of ``metrics.json``.
+
+        Raises:
+            DataError: it is damaged; or it has no test scores, where ``scored`` asks for them.
+        """
         path = self.path / METRICS_FILE
         try:
             metrics = read_json_object(path)
         except DataError:
             metrics = {}
-        if "test" not in metrics:
+        if scored and "test" not in metrics and "backbone" in metrics:
+            raise DataError(
+                f"{self.path} is a pre-training, which has neither classes nor scores; train a classifier from it, "
+                f"such as train_Off-the-shelf.py --model.backbone.weights {self.path}"
+            )
+        if not metrics or (scored and "test" not in metrics):
             raise DataError(f"{path} is damaged; delete that file and use --run.resume auto to score the run again")
         return metrics
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.pretraining.command import pretrain_command
+from tests.experiments.pretraining.options import options_without
 
 
 @pytest.fixture(scope="session")
@@ -37,38 +38,10 @@ def pretrain_tiny(photo_folder: Path) -> Pretrain:
     """Pre-train for 2 epochs of 3 steps of 4 photos: K falls from 5 to 3."""
 
     def run(folder: Path, *options: str) -> Path:
-        given = set(options[::2])  # lists that are named twice would be joined
-        tiny = tiny_options(photo_folder, folder)
-        pairs = zip(tiny[::2], tiny[1::2], strict=True)
-        pretrain_command([*(part for pair in pairs if pair[0] not in given for part in pair), *options])
+        pretrain_command(options_without(photo_folder, folder, *options))
         return folder
 
     return run
-
-
-def tiny_options(photos: Path, run: Path) -> list[str]:
-    """Return the options of the shortest pre-training."""
-    values = {
-        "data.root": photos,
-        "data.image_size": 64,
-        "data.superpixels.segments": 16,
-        "data.workers": 0,
-        "data.superpixels.cache": "never",
-        "model.backbone": "test_efficientnet",
-        "model.cluster_stride": 8,
-        "model.projector_width": 16,
-        "model.predictor_width": 16,
-        "model.embedding": 8,
-        "train.epochs": 2,
-        "train.batch_size": 4,
-        "train.base_lr": 0.5,
-        "train.warmup_epochs": 1,
-        "train.clusters.values": "6,3",
-        "train.device": "cpu",
-        "train.log_every": 1,
-        "run.dir": run,
-    }
-    return [part for key, value in values.items() for part in (f"--{key}", str(value))]
 
 
 @pytest.fixture(scope="session")
