@@ -86,7 +86,7 @@ def build_setup(config: R2OConfig, photos: PhotoIndex, accelerator: Accelerator,
             gives no such maps.
     """
     train = config.train
-    _refuse_small_batches(config, photos, accelerator.num_processes)
+    refuse_small_batches(config, photos, accelerator.num_processes)
     seed_everything(train.seed, "weights")
     trunk = build_trunk(config.model, config.data.image_size, initialise=initialise)
     model = R2OModel(trunk, config)
@@ -118,7 +118,8 @@ def build_setup(config: R2OConfig, photos: PhotoIndex, accelerator: Accelerator,
     return PretrainSetup(config, model, training, schedule, sampler, dataset, photos, loader, plan, notes, monitor)
 
 
-def _refuse_small_batches(config: R2OConfig, photos: PhotoIndex, processes: int) -> None:
+def refuse_small_batches(config: R2OConfig, photos: PhotoIndex, processes: int) -> None:
+    """Raise a ``ConfigError`` where photos fill no batch, or a batch cannot be divided among the processes."""
     batch_size = config.train.batch_size
     if len(photos) < batch_size:
         raise ConfigError(

@@ -79,7 +79,7 @@ def make_config(
     roles = ("backbone",) if model.kind is OFF_THE_SHELF else ("roi_backbone", "extra_roi_backbone")
     backbone = {f"model.{role}.{key}": value for role in roles for key, value in budget.of_backbone().items()}
     for key, value in {**backbone, **budget.overrides(), **model.options, **place}.items():
-        _set(document, key, value)
+        set_key(document, key, value)
     try:
         config: Config = from_mapping(model.kind.config_class, document, own)
     except ConfigError as error:
@@ -101,7 +101,8 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _set(document: dict[str, Any], dotted: str, value: Any) -> None:  # noqa: ANN401  # any value of a key
+def set_key(document: dict[str, Any], dotted: str, value: Any) -> None:  # noqa: ANN401  # any value of a key
+    """Set a dotted key of a mapping of mappings in place; mappings that it lies in are copied."""
     *path, last = dotted.split(".")
     for part in path:
         inner = document.get(part)

@@ -72,14 +72,15 @@ def compare_with(scored: Mapping[str, ConditionScores], references: Sequence[str
             if b not in scored or a == b or frozenset((a, b)) in done:
                 continue
             done.add(frozenset((a, b)))
-            found = {name: _difference(scored[a], scored[b], name) for name in SCORE_NAMES}
+            found = {name: difference_of(scored[a], scored[b], name) for name in SCORE_NAMES}
             rows.append({"a": a, "b": b, "scores": found})
     for name in SCORE_NAMES:
         add_holm((row["scores"][name] for row in rows), "p_value", "p_holm")
     return rows
 
 
-def _difference(a: ConditionScores, b: ConditionScores, name: str) -> dict[str, Any] | None:
+def difference_of(a: ConditionScores, b: ConditionScores, name: str) -> dict[str, Any] | None:
+    """Return what ``compare_with`` says of one score of ``a`` less ``b``, but for ``p_holm``; None where undefined."""
     compared = compare_score(a, b, name)
     if compared is None:
         return None

@@ -1,24 +1,33 @@
-"""What ``compare_regions.py`` and ``study_grey_size.py`` do alike."""
+"""What commands that train several models and compare them do alike."""
 
 import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from experiments.loading import Splits, load_splits
 from experiments.regions.facts import lossy_notes
-from experiments.regions.grey_options import GreyOptions
 from experiments.regions.largest import choose_largest, write_largest_tree
-from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, Question, RegionOptions
+from experiments.regions.options import LARGEST_TREE, REPORT_FILE, RESULTS_FILE, Question
 from utils.config import parse_config
 from utils.data_sections import DataConfig
 from utils.files import write_text
 from utils.processes import refuse_several
 
 Document = dict[str, Any]
-Options = TypeVar("Options", RegionOptions, GreyOptions)
+
+
+class Filling(Protocol):
+    """Options of a command that fills a folder."""
+
+    @property
+    def out(self) -> str:
+        """The folder."""
+
+
+Options = TypeVar("Options", bound=Filling)
 _FLAGS = {"dry_run": "Print which runs are finished and which are to be trained, and exit; nothing is written."}
 
 

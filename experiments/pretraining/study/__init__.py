@@ -1,0 +1,1 @@
+"""Does pre-training help: one command that pre-trains, fine-tunes with few labels and many, and compares."""
