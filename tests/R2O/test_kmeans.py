@@ -194,6 +194,8 @@ def test_a_point_that_took_no_part_goes_to_the_nearest_centre_in_use() -> None:
     newcomers = torch.tensor([[0.5, 3.0], [3.0, -1.0], [float("nan"), 0.0]])
     expected = [found.labels[0], found.labels[1], found.labels[0]]
     assert nearest(newcomers, found).tolist() == expected
+    left_over = Clustering(found.labels, torch.tensor([[0.0], [5.0]]), [], torch.tensor([True, False]))
+    assert nearest(torch.tensor([[5.0]]), left_over).tolist() == [0]
 
 
 @pytest.mark.gpu
