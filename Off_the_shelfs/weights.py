@@ -101,6 +101,8 @@ def load_weights(
     if not set(fitting) & set(own):
         of_a_run = any("backbone.model." in key for key in tensors)
         advice = "give the run's folder instead of a file in it" if of_a_run else "give weights of this model"
+        if any("online_network." in key for key in tensors):
+            advice = "take the network out of this R2O checkpoint with convert_R2O.py --layout timm"
         raise ConfigError(f"{title}: none of its {len(tensors)} tensors fits; {_first(list(tensors))}; {advice}")
     missing, unexpected = model.load_state_dict(fitting, strict=False)
     found = {

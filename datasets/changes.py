@@ -25,6 +25,17 @@ def describe_change(before: Mapping[str, Mapping[str, Any]], after: Mapping[str,
     return lines
 
 
+def describe_photo_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two folders of photos without labels, by their ``PhotoIndex.summary``."""
+    if dict(before) == dict(after):
+        return []
+    if before["pairs"] != after["pairs"]:
+        return [f"there were {before['pairs']} photos and there are {after['pairs']} now"]
+    if before["keys"] != after["keys"]:
+        return ["as many photos, but of other names"]
+    return ["the same names, but photos of other content"]
+
+
 def _one_split(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     counts = list(_class_changes(before["classes"], after["classes"]))
     if counts:

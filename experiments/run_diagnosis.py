@@ -9,13 +9,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from datasets.changes import describe_change
+from datasets.changes import describe_change, describe_photo_change
 from datasets.doctor.findings import Finding, finding
 from datasets.doctor.report import Report
 from datasets.two_views.photos import index_photos
 from experiments.kinds import KINDS, Config
 from experiments.loading import load_splits
-from experiments.pretraining.setup import data_summary
 from experiments.runs import is_pretraining
 from R2O.config import R2OConfig
 from utils.checkpoints import BEST, FOLDERS, WEIGHTS_FILE, check_checkpoint, check_weights, find_checkpoint
@@ -203,23 +202,23 @@ def _data(
         yield finding("missing-data", path / CONFIG_FILE, what, "mount it, or set data.root in commands that need it")
         return
     try:
-        if isinstance(config, R2OConfig):
-            photos = index_photos(config.data)
-            summary, fingerprint = data_summary(photos), {"photos": photos.fingerprint()}
-        else:
-            splits = load_splits(config.data, config.train.seed)
-            summary, fingerprint = splits.summary, splits.fingerprint
+        changes = _changes(config, recorded, metrics)
     except UserError as error:
         what = f"the data of {path} cannot be read any more: {' '.join(str(error).split())}"
         yield finding("changed-data", config.data.root, what, "restore them")
         return
-    if recorded:
-        changes = describe_change(recorded, summary)
-    else:
-        changes = ["the set of pairs is another"] * (metrics.get("fingerprint") not in (None, fingerprint))
     for line in changes:
         what = f"is not what {path} was trained on: {line}"
         yield finding("changed-data", config.data.root, what, "restore the data, or train again")
+
+
+def _changes(config: Config | R2OConfig, recorded: dict[str, Any] | None, metrics: dict[str, Any]) -> list[str]:
+    if isinstance(config, R2OConfig):
+        return describe_photo_change(recorded["photos"], index_photos(config.data).summary()) if recorded else []
+    now = load_splits(config.data, config.train.seed)
+    if recorded:
+        return describe_change(recorded, now.summary)
+    return ["the set of pairs is another"] * (metrics.get("fingerprint") not in (None, now.fingerprint))
 
 
 def _damaged(path: Path, error: Exception) -> Finding:

@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from datasets.changes import describe_change
+from datasets.changes import describe_photo_change
 from datasets.two_views.photos import PhotoIndex, index_photos
 from experiments.conduct import conduct
 from experiments.pretraining.outcome import write_outcome
@@ -64,7 +64,8 @@ class Pretrain(Task[R2OConfig, PhotoIndex, PretrainSetup]):
         self, run: RunDirectory, config: R2OConfig, recorded: dict[str, Any], data: PhotoIndex
     ) -> None:
         """Raise a ``ConfigError`` that lists how the photos differ from those recorded."""
-        differences = describe_change(recorded["data"], data_summary(data)) if recorded.get("data") else []
+        before = (recorded.get("data") or {}).get("photos")
+        differences = describe_photo_change(before, data.summary()) if before else []
         if differences:
             raise ConfigError(
                 problem_list(

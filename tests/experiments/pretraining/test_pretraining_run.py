@@ -163,7 +163,7 @@ def test_changed_photos_are_told_apart(pretrain_tiny: Pretrain, photo_folder: Pa
     with patch.object(training.TrainingLoop, "_record_epoch", side_effect=Killed), pytest.raises(Killed):
         pretrain_tiny(run, "--data.root", str(photos))
     (photos / "3.png").unlink()
-    with pytest.raises(ConfigError, match=r"run\.resume: the photos under .* changed since .*restore them"):
+    with pytest.raises(ConfigError, match=r"the photos under .* changed since .*restore them.*were 14 photos.*13"):
         pretrain_tiny(run, "--data.root", str(photos), *RESUME)
 
 
