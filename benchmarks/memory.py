@@ -72,6 +72,7 @@ def main() -> None:
             str(SIDE),
         ]
         argv += ["--run.dir", str(Path(folder) / "run"), "--train.epochs", str(EPOCHS), "--data.workers", "1"]
+        argv += ["--data.accept", "same-photo"]  # all pairs are links to one
         argv += ["--eval.test_every_epoch", "true", "--eval.recalibration_pairs", "200", "--eval.resamples", "100"]
         memory = measure(argv)
     results = []
