@@ -93,11 +93,13 @@ class Task(ABC, Generic[ConfigT, DataT, SetupT]):
     Attributes:
         script: the script that does it.
         unit: what an item of the data is called: ``pair`` or ``photo``.
+        rates: the options that set the learning rates, for messages.
         scored: whether the result has scores of a test split.
     """
 
     script: str
     unit: str = "pair"
+    rates: str = "train.backbone_lr and train.head_lr"
     scored: bool = True
 
     @abstractmethod

@@ -79,7 +79,8 @@ class TrainingLoop(Generic[ConfigT, DataT, SetupT]):
         setup, progress = self.setup, self.progress
         setup.sampler.set_position(progress.epoch, progress.step_in_epoch)
         plan = setup.sampler.plan_sizes()
-        meter = Meter(self._accelerator.device, progress.loss_units, progress.hits, progress.pairs, progress.tallies)
+        so_far = (progress.loss_units, progress.hits, progress.pairs, progress.tallies)
+        meter = Meter(self._accelerator.device, *so_far, rates=self.task.rates)
         bar = tqdm(
             total=sum(map(sum, plan)) + progress.pairs,
             initial=progress.pairs,

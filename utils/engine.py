@@ -87,6 +87,7 @@ class Meter:
         loss_units: summed losses in units of 1 / ``LOSS_UNITS``.
         hits, pairs: pairs classified rightly, and all.
         tallies: sums of what the model counts beside, by name, in the same units.
+        rates: the options that set the learning rates, for messages.
     """
 
     device: torch.device
@@ -94,6 +95,7 @@ class Meter:
     hits: int = 0
     pairs: int = 0
     tallies: dict[str, int] = field(default_factory=dict)
+    rates: str = "train.backbone_lr and train.head_lr"
     clock: WaitClock = field(init=False)
     pending: Tensor = field(init=False)
     first_bad_step: Tensor = field(init=False)
@@ -138,8 +140,8 @@ class Meter:
         first_bad = min(row[-1] for row in rows)
         if first_bad < never:
             raise RunError(
-                f"the loss is not finite since optimiser step {first_bad + 1}; lower train.backbone_lr and "
-                f"train.head_lr, set train.clip_norm, or use train.precision fp32. No checkpoint was written from it"
+                f"the loss is not finite since optimiser step {first_bad + 1}; lower {self.rates}, "
+                f"set train.clip_norm, or use train.precision fp32. No checkpoint was written from it"
             )
         loss, hits, *tallied = (sum(column) for column in list(zip(*rows, strict=True))[:-1])
         self.loss_units += loss

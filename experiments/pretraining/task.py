@@ -44,6 +44,7 @@ class Pretrain(Task[R2OConfig, PhotoIndex, PretrainSetup]):
 
     script = SCRIPT
     unit = "photo"
+    rates = "train.base_lr"
     scored = False
 
     def load(self, config: R2OConfig) -> PhotoIndex:
