@@ -1,9 +1,10 @@
 """What a pre-training leaves behind, how it goes on after an interruption, and that its weights are taken."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
@@ -17,10 +18,15 @@ from experiments.pretraining.collapse import CollapseMonitor
 from Off_the_shelfs.backbones import build_backbone
 from Off_the_shelfs.config import BackboneConfig
 from R2O.model import R2OModel
+from tests.experiments.pretraining.options import options_without
 from utils.checkpoints import load_state, load_weights
 from utils.engine import LOSS_UNITS, Meter
 from utils.errors import ConfigError, RunError
 
+if TYPE_CHECKING:
+    from tests.server import Server
+
+SCRIPT = Path(__file__).parents[3] / "pretrain_R2O.py"
 Pretrain = Callable[..., Path]
 RESUME = ("--run.resume", "auto")
 NO_PICTURES = ("--train.picture_every", "0")
@@ -83,28 +89,27 @@ def test_the_state_can_be_read_without_running_code(pretrained_run: Path) -> Non
     assert state["fingerprint"].keys() == {"photos"}
 
 
-@pytest.mark.parametrize("steps", [2, 4], ids=["before any checkpoint of an epoch", "in the second epoch"])
+@pytest.mark.parametrize(("kind", "number"), [("step", 4), ("fsync", 8)], ids=["after a step", "while it writes"])
 def test_a_killed_run_ends_in_the_same_bytes(
-    pretrained_run: Path, pretrain_tiny: Pretrain, tmp_path: Path, steps: int
+    server: "Server",
+    photo_folder: Path,
+    pretrained_run: Path,
+    pretrain_tiny: Pretrain,
+    tmp_path: Path,
+    kind: str,
+    number: int,
 ) -> None:
-    original, taken = R2OModel.set_step, 0
-
-    def until_then(self: R2OModel, clusters: int | None, momentum: float) -> None:
-        nonlocal taken
-        taken += 1
-        if taken > steps:
-            raise Killed
-        original(self, clusters, momentum)
-
     run, often = tmp_path / "run", ("--run.checkpoint_minutes", "1e-9", *NO_PICTURES)
-    with patch.object(R2OModel, "set_step", until_then), pytest.raises(Killed):
-        pretrain_tiny(run, *often)
-    keys = load_weights(run / "checkpoint_last" / "model.safetensors").keys()
+    fault = {"folder": str(tmp_path), "kinds": [kind], "n": number, "action": {"do": "kill"}}
+    argv = [str(SCRIPT), *options_without(photo_folder, run, *often)]
+    assert server.wait(server.start(argv, fault)).status == -signal.SIGKILL
+    assert not (run / "metrics.json").exists()
     pretrain_tiny(run, *RESUME, *NO_PICTURES)  # which change nothing: the other run has them
     for name in ("metrics.json", "model.safetensors"):
         assert (run / name).read_bytes() == (pretrained_run / name).read_bytes(), name
     assert without_times(rows_of(run)) == without_times(rows_of(pretrained_run))
-    assert load_weights(run / "checkpoint_last" / "model.safetensors").keys() == keys
+    last = "checkpoint_last/model.safetensors"  # its keys: online network, predictor and target, and nothing besides
+    assert load_weights(run / last).keys() == load_weights(pretrained_run / last).keys()
 
 
 def test_workers_and_kept_superpixels_change_nothing(
