@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.two_views.photos import index_photos
-from experiments.loading import Splits, load_splits
+from experiments.loading import load_splits
 from experiments.named_run import named
 from experiments.pretraining.setup import refuse_small_batches
 from experiments.pretraining.study.frozen import Frozen, read_frozen
@@ -12,18 +12,8 @@ from experiments.pretraining.study.longer import plan_longer
 from experiments.pretraining.study.options import FROZEN, STUDY_CSV, STUDY_FILES, StudyOptions
 from experiments.pretraining.study.page import console_text, write_pages
 from experiments.pretraining.study.photos import check_photos
-from experiments.pretraining.study.plan import (
-    PRETRAINED,
-    RANDOM,
-    Finetuning,
-    Plan,
-    PretrainRun,
-    finetune_config,
-    plan_finetunings,
-    pretrain_config,
-    pretrain_folder,
-    refuse_other_backbones,
-)
+from experiments.pretraining.study.plan import Finetuning, Plan, PretrainRun, plan_finetunings
+from experiments.pretraining.study.recipes import PRETRAINED, RANDOM, START_NAMES, read_recipes
 from experiments.pretraining.study.results import Results, describe
 from experiments.pretraining.study.tables import csv_rows
 from experiments.regions.facts import lossy_notes
@@ -64,12 +54,12 @@ def study_pretraining(options: StudyOptions) -> dict[str, Any]:
         pretraining.train()
         seed = pretraining.seed
         for start in (RANDOM, PRETRAINED):
-            results.frozen[start, seed] = _read(options, folder, plan.splits, seed, start)
+            results.frozen[start, seed] = _read(plan, seed, start)
         runs = [run for run in plan.finetunings if run.seed == seed]
         train_runs(runs)
         results.finetunings += runs
         if options.equal_compute:
-            longer = plan_longer(options, folder, plan.splits, pretraining, runs)
+            longer = plan_longer(plan.recipes, pretraining, runs)
             check_folders(longer)
             train_runs(longer)
             results.finetunings += longer
@@ -86,30 +76,30 @@ def make_plan(options: StudyOptions, folder: Path) -> Plan:
     Raises:
         UserError: what cannot be used.
     """
-    pretrainings = [pretrain_config(options, folder, seed) for seed in options.seeds]
-    first, tuned = pretrainings[0], finetune_config(options, folder, options.seeds[0], RANDOM, 1.0)
-    refuse_other_backbones(first, tuned, options)
+    recipes = read_recipes(options, folder)
+    first, tuned = recipes.pretraining, recipes.finetuning
     splits = load_splits(tuned.data, options.seeds[0])
     photos = index_photos(first.data)
     notes = [*check_photos(photos, splits), *lossy_notes(splits)]
     refuse_small_batches(first, photos, 1)
     build_trunk(first.model, first.data.image_size, initialise=False)
-    finetunings, lengths = plan_finetunings(options, folder, splits)
+    finetunings, lengths = plan_finetunings(recipes, splits)
     check_models(finetunings)
     if first.data.image_size != tuned.data.image_size:
         notes.append(
             f"backbones are pre-trained on views of {first.data.image_size} px and fine-tuned on pictures of "
             f"{tuned.data.image_size or 'their own number of'} px"
         )
-    runs = [PretrainRun(config.train.seed, config, photos) for config in pretrainings]
-    return Plan(runs, finetunings, splits, notes + lengths)
+    runs = [PretrainRun(seed, recipes.pretrain(seed), photos) for seed in options.seeds]
+    return Plan(recipes, runs, finetunings, splits, notes + lengths)
 
 
-def _read(options: StudyOptions, folder: Path, splits: Splits, seed: int, start: str) -> Frozen:
-    config = finetune_config(options, folder, seed, start, 1.0)
-    weights = pretrain_folder(folder, seed) / WEIGHTS_FILE if start == PRETRAINED else None
-    with named(f"frozen backbone, {start}, seed {seed}"):
-        return read_frozen(folder / FROZEN / start / f"seed{seed}", config, options.frozen, splits, weights)
+def _read(plan: Plan, seed: int, start: str) -> Frozen:
+    recipes = plan.recipes
+    weights = recipes.pretrain_folder(seed) / WEIGHTS_FILE if start == PRETRAINED else None
+    path = recipes.folder / FROZEN / start / f"seed{seed}"
+    with named(f"frozen backbone, {START_NAMES[start]}, seed {seed}"):
+        return read_frozen(path, recipes.finetune(seed, start), recipes.options.frozen, plan.splits, weights)
 
 
 def _dry_lines(options: StudyOptions) -> list[str]:

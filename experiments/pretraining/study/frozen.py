@@ -68,7 +68,7 @@ def read_frozen(path: Path, config: RveRNetConfig, part: FrozenPart, splits: Spl
     """
     facts = _facts(config, part, splits, weights)
     arrays, record = path.with_suffix(".npz"), path.with_suffix(".json")
-    keys = [(method, view) for view in part.views for method in (PROBE, NEIGHBOURS)]
+    keys: list[tuple[str, str]] = [(method, view) for view in part.views for method in (PROBE, NEIGHBOURS)]
     if arrays.is_file() and record.is_file() and (known := read_json_object(record)).get("made_from") == facts:
         found = read_arrays(arrays, [f"{view}/{method}" for method, view in keys])
         logits = {(method, view): found[f"{view}/{method}"] for method, view in keys}
@@ -123,14 +123,16 @@ def linear_probe(train: Floats, labels: NDArray[Any], test: Floats, c: float) ->
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(train, labels)
     converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    return model.predict_log_proba(test).astype(np.float32), int(model.n_iter_.max()), converged
+    logits: Floats = model.predict_log_proba(test).astype(np.float32)
+    return logits, int(model.n_iter_.max()), converged
 
 
 def nearest_neighbours(train: Floats, labels: NDArray[Any], test: Floats, k: int) -> Floats:
     """Let the k most alike of N×D features vote by cosine, nearer ones more; return logarithms of the votes M×C."""
     model = KNeighborsClassifier(min(k, len(train)), metric="cosine", weights="distance").fit(train, labels)
     with np.errstate(divide="ignore"):  # a class without a vote is ruled out
-        return np.log(model.predict_proba(test)).astype(np.float32)
+        votes: Floats = np.log(model.predict_proba(test)).astype(np.float32)
+    return votes
 
 
 @torch.no_grad()

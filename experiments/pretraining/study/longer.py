@@ -3,33 +3,27 @@
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.loading import Splits
-from experiments.pretraining.study.options import StudyOptions
-from experiments.pretraining.study.plan import LONGER, RANDOM, Finetuning, PretrainRun, finetuning, steps_per_epoch
+from experiments.pretraining.study.plan import Finetuning, PretrainRun, finetuning, steps_per_epoch
+from experiments.pretraining.study.recipes import LONGER, RANDOM, Recipes
 from utils.run_directory import RunDirectory
 
 
-def plan_longer(
-    options: StudyOptions, folder: Path, splits: Splits, pretraining: PretrainRun, runs: Sequence[Finetuning]
-) -> list[Finetuning]:
+def plan_longer(recipes: Recipes, pretraining: PretrainRun, runs: Sequence[Finetuning]) -> list[Finetuning]:
     """Return the longer trainings of a seed, whose other trainings are finished.
 
     Args:
-        options: say with which parts of the labels.
-        folder: of the study.
-        splits: all pairs.
+        recipes: of the study.
         pretraining: that of the seed.
         runs: fine-tunings of the seed.
     """
     seconds = training_seconds(pretraining.directory)
     longer = []
     for run in runs:
-        if run.start == RANDOM and run.fraction in options.equal_compute_fractions:
+        if run.start == RANDOM and run.fraction in recipes.options.equal_compute_fractions:
             one = steps_per_epoch(run.splits.train, run.config.train.batch_size)
             epochs = longer_epochs(run.config.train.epochs, one, training_seconds(run.directory), seconds)
-            longer.append(finetuning(options, folder, splits, run.seed, LONGER, run.fraction, epochs))
+            longer.append(finetuning(recipes, run.splits, run.seed, LONGER, run.fraction, epochs))
     return longer
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.figures import BLUE, INK, ORANGE, PALE, PURPLE, VERMILION, draw
-from experiments.pretraining.study.plan import LONGER, PRETRAINED, RANDOM, START_NAMES
+from experiments.pretraining.study.recipes import LONGER, PRETRAINED, RANDOM, START_NAMES
 from experiments.report import HEADINGS
 
 _STYLES = {RANDOM: (BLUE, "o", -0.06), PRETRAINED: (VERMILION, "^", 0.06), LONGER: (PURPLE, "s", 0.0)}

@@ -11,7 +11,8 @@ from experiments.evaluation.statistics import add_holm
 from experiments.pretraining.study.frozen import NEIGHBOURS, PROBE, Floats, Frozen
 from experiments.pretraining.study.longer import training_seconds
 from experiments.pretraining.study.options import StudyOptions
-from experiments.pretraining.study.plan import LONGER, PRETRAINED, RANDOM, Finetuning, Plan, PretrainRun
+from experiments.pretraining.study.plan import Finetuning, Plan, PretrainRun
+from experiments.pretraining.study.recipes import LONGER, PRETRAINED, RANDOM
 from experiments.regions.facts import budget_facts, split_facts
 from experiments.regions.scores import difference_of, read_logits, score_cells, score_models
 from utils.devices import resolve_device

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.pretraining.study.plan import LONGER, PRETRAINED, RANDOM, START_NAMES
+from experiments.pretraining.study.recipes import LONGER, PRETRAINED, RANDOM, START_NAMES
 from experiments.regions.tables import Table, shown_scores
 from experiments.report import HEADINGS, Change, PValue, Row
 from utils.metrics import SCORE_NAMES
