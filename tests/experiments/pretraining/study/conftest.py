@@ -9,6 +9,7 @@ from PIL import Image
 
 from experiments import confusion, figures, model_facts
 from experiments.pretraining import outcome
+from experiments.pretraining.study import longer
 from experiments.pretraining.study.command import study_command
 
 BACKBONE = {"name": "test_efficientnet", "pretrained": False}
@@ -37,6 +38,7 @@ FINETUNE = {
     "train": {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "fp32"},
     "eval": {"resamples": 100, "recalibration_pairs": 32},
 }
+LONGER = ["--equal_compute", "true", "--equal_compute_fractions", "0.25"]
 
 
 @pytest.fixture(scope="session")
@@ -59,17 +61,17 @@ def study_data(pair_tree: Path) -> list[str]:
 def study(
     study_data: list[str], study_recipes: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[str]]:
-    """Return folder and command line: two seeds, a quarter of the labels and all of them, 6 steps each."""
+    """Return folder and command line: two seeds, a quarter of the labels and all of them, 3 steps each."""
     out = tmp_path_factory.mktemp("study") / "out"
     argv = [*study_data, *study_recipes, "--out", str(out), "--seeds", "0,1", "--fractions", "0.25,1"]
-    argv += ["--finetune.steps", "6", "--frozen.views", "roi", "--frozen.neighbours", "5", "--resamples", "100"]
-    study_command([*argv, "--equal_compute", "true", "--equal_compute_fractions", "0.25"])
+    argv += ["--finetune.steps", "3", "--frozen.views", "roi", "--frozen.neighbours", "5", "--resamples", "100"]
+    study_command([*argv, *LONGER])
     return out, argv
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_pictures_of_runs() -> Iterator[None]:
-    """The pictures of each run are tested elsewhere; the study's own are drawn."""
+def _quick_runs() -> Iterator[None]:
+    """The pictures of each run are tested elsewhere; the study's own are drawn. Every training takes a second."""
 
     def blank(path: Path, *_: object, **__: object) -> None:
         Image.new("RGB", (2, 2)).save(path)
@@ -77,4 +79,5 @@ def _quick_pictures_of_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (confusion, figures, model_facts, outcome):
             patch.setattr(module, "draw", blank)
+        patch.setattr(longer, "training_seconds", lambda _run: 1.0)
         yield
