@@ -123,7 +123,8 @@ def linear_probe(train: Floats, labels: NDArray[Any], test: Floats, c: float) ->
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(train, labels)
     converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    logits: Floats = model.predict_log_proba(test).astype(np.float32)
+    with np.errstate(divide="ignore"):  # a class without a chance is ruled out
+        logits: Floats = model.predict_log_proba(test).astype(np.float32)
     return logits, int(model.n_iter_.max()), converged
 
 
