@@ -39,7 +39,7 @@ HARMLESS = (
     *("run.dir", "run.resume", "run.checkpoint_every", "run.checkpoint_minutes", "run.keep_every", "run.profile"),
     *("train.log_every", "data.root", "data.archive.groups", "data.workers", "data.prefetch"),
     *("data.accept", "data.max_megapixels", "data.superpixels.cache", "data.superpixels.cache_dir"),
-    "train.picture_every",
+    *("train.picture_every", "train.collapse_spread"),
     *(f"model.{name}.grad_checkpointing" for name in ("backbone", "roi_backbone", "extra_roi_backbone")),
 )
 

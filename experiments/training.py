@@ -81,6 +81,7 @@ class TrainingLoop(Generic[ConfigT, DataT, SetupT]):
         plan = setup.sampler.plan_sizes()
         so_far = (progress.loss_units, progress.hits, progress.pairs, progress.tallies)
         meter = Meter(self._accelerator.device, *so_far, rates=self.task.rates)
+        self.task.before_epoch(setup, meter)
         bar = tqdm(
             total=sum(map(sum, plan)) + progress.pairs,
             initial=progress.pairs,
@@ -102,6 +103,8 @@ class TrainingLoop(Generic[ConfigT, DataT, SetupT]):
             taken, stopped = train_one_epoch(
                 setup.training, batches, plan, progress.step, meter, on_interval, self.stop
             )
+            if stopped:
+                self.task.after_interval(setup, meter)  # nothing is to be written that nobody looked at
         progress.advance(taken, meter)
         return meter, stopped
 

@@ -1,9 +1,17 @@
 """A watch over the embeddings: where all of them come to point the same way, a low loss says nothing."""
 
+from typing import NamedTuple
+
 from utils.engine import LOSS_UNITS, Meter
 from utils.errors import RunError
 
 SPREAD, EMPTY = "spread", "without_region"
+
+
+class _Sums(NamedTuple):
+    photos: int = 0
+    spread: float = 0.0
+    empty: float = 0.0
 
 
 class CollapseMonitor:
@@ -15,7 +23,12 @@ class CollapseMonitor:
 
     def __init__(self, least: float) -> None:
         self.least = least
+        self._meter: Meter | None = None
         self._seen = _Sums()
+
+    def begin(self, meter: Meter) -> None:
+        """Take what a meter holds, before the first step of an epoch or of the rest of one, as looked at already."""
+        self._meter, self._seen = meter, _sums(meter)
 
     def look(self, meter: Meter, step: int) -> None:
         """Look at the sums of the epoch so far, after ``step`` optimiser steps.
@@ -23,22 +36,21 @@ class CollapseMonitor:
         Raises:
             RunError: the spread since the last look is below the least one.
         """
-        now = _Sums(meter.pairs, meter.tallies.get(SPREAD, 0) / LOSS_UNITS, meter.tallies.get(EMPTY, 0) / LOSS_UNITS)
-        before = self._seen if now.photos >= self._seen.photos else _Sums()  # an epoch has begun
-        self._seen = now
-        counted = (now.photos - now.empty) - (before.photos - before.empty)
+        before, self._seen = self._seen, _sums(meter)
+        assert meter is self._meter
+        counted = (self._seen.photos - self._seen.empty) - (before.photos - before.empty)
         if counted <= 0:
             return
-        spread = (now.spread - before.spread) / counted
+        spread = (self._seen.spread - before.spread) / counted
         if spread < self.least:
             raise RunError(
                 f"the embeddings have collapsed: up to optimiser step {step} their spread is {spread:.3f}, below "
                 f"train.collapse_spread {self.least} (1 is that of directions without preference); lower "
-                f"train.base_lr, take a larger train.batch_size, or set train.collapse_spread 0 to go on all the same. "
-                f"No checkpoint was written from it"
+                f"train.base_lr or take a larger train.batch_size in a new run, or go on all the same with "
+                f"train.collapse_spread 0. No checkpoint was written from it"
             )
 
 
-class _Sums:
-    def __init__(self, photos: int = 0, spread: float = 0.0, empty: float = 0.0) -> None:
-        self.photos, self.spread, self.empty = photos, spread, empty
+def _sums(meter: Meter) -> _Sums:
+    tallies = meter.tallies
+    return _Sums(meter.pairs, tallies.get(SPREAD, 0) / LOSS_UNITS, tallies.get(EMPTY, 0) / LOSS_UNITS)

@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets.two_views.photos import index_photos
 from experiments.pretraining.outcome import parameter_counts
 from experiments.pretraining.pictures import save_views
-from experiments.pretraining.setup import PretrainSetup, build_setup
+from experiments.pretraining.setup import PretrainSetup, build_setup, plain_dataset
 from experiments.pretraining.task import Pretrain
 from experiments.settle import start
 from R2O.config import R2OConfig
@@ -25,6 +25,7 @@ def dry_run(config: R2OConfig) -> None:
     photos = index_photos(config.data)
     print("\n".join(Pretrain().look(photos, config)))
     setup = build_setup(config, photos, accelerator, initialise=True)
+    setup.dataset = plain_dataset(config, photos, setup.model)  # keeps no superpixels
     for note in setup.notes:
         print(f"note: {note}")
     print(f"device      {config.train.device}, {config.train.precision}")

@@ -44,8 +44,8 @@ def write_outcome(run: RunDirectory, config: R2OConfig, setup: PretrainSetup, pr
         "data": data_summary(setup.photos),
         "computed_from": {"step": progress.step, "files": describe_files(run.path, [WEIGHTS_FILE])},
     }
-    run.write_json(METRICS_FILE, metrics)
     shutil.rmtree(run.path / CACHE_FOLDER, ignore_errors=True)  # was for this run alone
+    run.write_json(METRICS_FILE, metrics)
     return metrics
 
 

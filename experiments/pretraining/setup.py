@@ -108,6 +108,7 @@ def build_setup(config: R2OConfig, photos: PhotoIndex, accelerator: Accelerator,
             f"{train.batch_size}"
         )
     schedule = PretrainSchedule(sampler.steps_per_epoch, train)
+    notes += _unreachable_groups(config, schedule, items_at_once(config, accelerator.num_processes))
     training = _prepare(config, model, schedule, accelerator)
     dataset, plan = _plan_loading(config, photos, sampler, training, model, schedule, notes)
     loader = training_loader(
@@ -132,6 +133,22 @@ def refuse_small_batches(config: R2OConfig, photos: PhotoIndex, processes: int) 
             f"train.batch_size is {batch_size} for {processes} processes, whose shares would differ; use a multiple of "
             f"{processes}, such as {lower or processes}"
         )
+
+
+def items_at_once(config: R2OConfig, processes: int) -> int:
+    """Return the photos that one process takes at once."""
+    share = config.train.batch_size // processes
+    return min(share, config.train.micro_batch or share)
+
+
+def _unreachable_groups(config: R2OConfig, schedule: PretrainSchedule, photos: int) -> list[str]:
+    clusters, superpixels = schedule.clusters(0), config.data.superpixels.segments * photos
+    if clusters is None or clusters <= superpixels:
+        return []
+    return [
+        f"train.clusters asks for {clusters} groups, but {photos} photos at once have only about {superpixels} "
+        f"superpixels: each is a group of its own then"
+    ]
 
 
 def _prepare(config: R2OConfig, model: R2OModel, schedule: PretrainSchedule, accelerator: Accelerator) -> Training:
@@ -171,7 +188,7 @@ def _plan_loading(
 ) -> tuple[TwoViewDataset, LoaderPlan]:
     """Settle where superpixels are kept and how many workers load: ``auto`` is measured, and changes no number."""
     data, device = config.data, training.accelerator.device
-    dataset = _dataset(config, photos, model, None)
+    dataset = plain_dataset(config, photos, model)
     items = next(iter(sampler))
     cached = data.superpixels.cache == "always"
     seconds = None
@@ -201,7 +218,7 @@ def _plan_loading(
     if plan.reason:
         notes.append(f"data.workers and data.prefetch: {plan.reason}")
     if cached:
-        dataset = _dataset(config, photos, model, cache_folder(config))
+        dataset = plain_dataset(config, photos, model, cache_folder(config))
     return dataset, plan
 
 
@@ -211,7 +228,8 @@ def cache_folder(config: R2OConfig) -> Path:
     return Path(kept) if kept is not None else Path(config.run.dir or "runs") / CACHE_FOLDER
 
 
-def _dataset(config: R2OConfig, photos: PhotoIndex, model: R2OModel, cache: Path | None) -> TwoViewDataset:
+def plain_dataset(config: R2OConfig, photos: PhotoIndex, model: R2OModel, cache: Path | None = None) -> TwoViewDataset:
+    """Return the data set of a run, which keeps superpixels in ``cache``, or nowhere."""
     return TwoViewDataset(
         photos,
         config.data,

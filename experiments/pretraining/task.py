@@ -10,7 +10,7 @@ from datasets.two_views.photos import PhotoIndex, index_photos
 from experiments.conduct import conduct
 from experiments.pretraining.outcome import write_outcome
 from experiments.pretraining.pictures import REGIONS_FOLDER, save_regions
-from experiments.pretraining.setup import PretrainSetup, build_setup, data_summary
+from experiments.pretraining.setup import PretrainSetup, build_setup, data_summary, items_at_once
 from experiments.progress import Progress
 from experiments.task import Task
 from Off_the_shelfs.origin import describe_weights
@@ -59,7 +59,7 @@ class Pretrain(Task[R2OConfig, PhotoIndex, PretrainSetup]):
         """Say how many photos there are and how they are taken."""
         train = config.train
         steps = len(data) // train.batch_size
-        return [f"{len(data)} photos below {data.root}: {steps} steps of {train.batch_size} in each epoch"]
+        return [f"photos: {len(data)} below {data.root}; steps of {train.batch_size} in each epoch: {steps}"]
 
     def refuse_other_data(
         self, run: RunDirectory, config: R2OConfig, recorded: dict[str, Any], data: PhotoIndex
@@ -96,8 +96,7 @@ class Pretrain(Task[R2OConfig, PhotoIndex, PretrainSetup]):
 
     def items_at_once(self, config: R2OConfig, processes: int) -> int:
         """Return the photos that one process takes at once."""
-        share = config.train.batch_size // processes
-        return min(share, config.train.micro_batch or share)
+        return items_at_once(config, processes)
 
     def epoch_row(self, setup: PretrainSetup, means: dict[str, float]) -> dict[str, Any]:
         """Return K, the target's momentum, and the means over the photos of the epoch."""
@@ -118,6 +117,10 @@ class Pretrain(Task[R2OConfig, PhotoIndex, PretrainSetup]):
             f"in both views {means['valid_regions']:.1f}",
             f"spread {means['spread']:.2f}",
         ]
+
+    def before_epoch(self, setup: PretrainSetup, meter: Meter) -> None:
+        """Let the monitor begin with what an earlier part of the epoch tallied."""
+        setup.monitor.begin(meter)
 
     def after_interval(self, setup: PretrainSetup, meter: Meter) -> None:
         """Stop where the embeddings have collapsed."""

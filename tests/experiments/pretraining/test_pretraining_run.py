@@ -150,13 +150,27 @@ def test_a_collapse_stops_the_run_before_a_checkpoint(pretrain_tiny: Pretrain, t
 
 
 def test_the_monitor_sees_what_came_since_it_looked_last() -> None:
-    monitor, meter = CollapseMonitor(0.5), Meter(torch.device("cpu"))
-    meter.pairs, meter.tallies = 10, {"spread": 10 * LOSS_UNITS, "without_region": 0}
+    monitor, meter = CollapseMonitor(0.5), Meter(torch.device("cpu"), pairs=10, tallies={"spread": 0})
+    monitor.begin(meter)  # what an earlier part of the epoch tallied was looked at then
+    meter.pairs, meter.tallies = 20, {"spread": 10 * LOSS_UNITS, "without_region": 0}
     monitor.look(meter, 1)
-    meter.pairs, meter.tallies = 20, {"spread": 14 * LOSS_UNITS, "without_region": 4 * LOSS_UNITS}
+    meter.pairs, meter.tallies = 30, {"spread": 14 * LOSS_UNITS, "without_region": 4 * LOSS_UNITS}
     monitor.look(meter, 2)  # 4 of the 6 photos that had a region
-    meter.pairs, meter.tallies = 30, {"spread": 18 * LOSS_UNITS, "without_region": 4 * LOSS_UNITS}
+    meter.pairs, meter.tallies = 40, {"spread": 18 * LOSS_UNITS, "without_region": 4 * LOSS_UNITS}
     with pytest.raises(RunError, match=r"0\.400"):  # 14 / 26 of all would have passed
+        monitor.look(meter, 3)
+
+
+def test_an_epoch_that_is_looked_at_once_counts_by_itself() -> None:
+    monitor = CollapseMonitor(0.5)
+    for spread, empty in ((7, 2), (7, 0)):  # of 10 photos
+        meter = Meter(torch.device("cpu"))
+        monitor.begin(meter)
+        meter.pairs, meter.tallies = 10, {"spread": spread * LOSS_UNITS, "without_region": empty * LOSS_UNITS}
+        monitor.look(meter, 1)
+    monitor.begin(meter := Meter(torch.device("cpu")))
+    meter.pairs, meter.tallies = 10, {"spread": 0, "without_region": 0}
+    with pytest.raises(RunError, match=r"0\.000"):
         monitor.look(meter, 3)
 
 
