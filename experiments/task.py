@@ -146,7 +146,7 @@ class Task(ABC, Generic[ConfigT, DataT, SetupT]):
     def epoch_line(self, row: dict[str, Any]) -> list[str]:
         """Return what is printed of an epoch, part by part."""
 
-    def before_epoch(self, setup: SetupT, meter: Meter) -> None:  # noqa: B027  # nothing, as a rule
+    def before_epoch(self, setup: SetupT, meter: Meter) -> None:  # nothing, as a rule
         """Take note of the sums before an epoch, or the rest of one, is trained."""
 
     def after_interval(self, setup: SetupT, meter: Meter) -> None:  # nothing, as a rule
