@@ -150,7 +150,8 @@ class R2OModel(nn.Module):
 
     def _heads_can_run(self, rows: Tensor) -> bool:
         """Say whether BatchNorm has the two rows that it needs, here or over all processes where they share them."""
-        if not dist.is_initialized() or not any(isinstance(part, nn.SyncBatchNorm) for part in self.predictor):
+        shared = any(isinstance(part, nn.SyncBatchNorm) and part.training for part in self.predictor)
+        if not (shared and dist.is_initialized()):
             return len(rows) >= 2
         count = torch.tensor(len(rows), device=rows.device)
         dist.all_reduce(count)
