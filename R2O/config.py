@@ -69,7 +69,8 @@ class ClustersConfig:
     Attributes:
         kind: ``cosine`` falls along a quarter of a cosine, slowly first; ``linear`` between two points; ``piecewise``
             holds each value from its epoch on; ``constant`` keeps the first value.
-        epochs: the points, in ascending order; null stands for 0 and ``train.epochs``.
+        epochs: the points, in ascending order; null stands for 0 and ``train.epochs``, and is all that ``constant``
+            takes.
         values: K at each point, at least 1; null for no clustering, where superpixels are the regions (``constant``
             and ``piecewise`` alone).
         hold: epochs at the start that keep the first value, before ``cosine`` or ``linear`` begins.
@@ -93,6 +94,10 @@ class ClustersConfig:
             )
         if self.hold and not smooth:
             raise ConfigError(f"{section}.hold is {self.hold}, which {section}.kind {self.kind} does not read")
+        if points is not None and self.kind == "constant":
+            raise ConfigError(
+                f"{section}.epochs is {points}, which {section}.kind constant does not read; set it to null"
+            )
         if self.kind == "constant" and len(values) != 1:
             raise ConfigError(f"{section}.values is {values}, but {section}.kind constant takes one, such as [64]")
         if points is not None:
@@ -110,13 +115,14 @@ class PretrainConfig:
         epochs: passes over the photos.
         batch_size: photos per optimiser step, over all processes; the short rest of an epoch is left out.
         micro_batch: photos that one process takes at once; null takes its whole share. Clusters are shared by the
-            photos that are taken at once, so this changes the method.
+            photos that are taken at once, so this changes the method; and the target moves in the first part of a
+            step, so that it has moved when it divides the photos of the other parts into regions.
         optimizer: ``lars`` as the authors have it, or any timm optimiser name.
         base_lr: peak learning rate for 256 photos; that of a step is ``base_lr · batch_size / 256``.
         warmup_epochs: epochs of the linear rise from 0.
         lr_clusters: the rate is multiplied by K / ``lr_clusters``; null for no such factor.
         weight_decay: applied to matrices, not to biases and normalisation.
-        momentum: of ``lars``.
+        momentum: of ``lars``; with another optimiser it is left out.
         target_momentum: of the target at the first step; it rises to 1 along half a cosine.
         clusters: the number of groups by epoch.
         overlap: count only regions that are present in both views.
@@ -173,6 +179,11 @@ class PretrainConfig:
         require(math.isfinite(decay) and decay >= 0, "train.weight_decay", decay, "at least 0")
         for key in ("momentum", "target_momentum"):
             require(0 <= getattr(self, key) <= 1, f"train.{key}", getattr(self, key), "0 to 1")
+        if self.optimizer != "lars" and self.momentum != type(self).momentum:
+            raise ConfigError(
+                f"train.momentum is {self.momentum}, which train.optimizer {self.optimizer} does not read; leave it "
+                f"out, or set train.optimizer: lars"
+            )
         clip = self.clip_norm
         require(clip is None or (math.isfinite(clip) and clip > 0), "train.clip_norm", clip, "null or above 0")
         require(0 <= self.collapse_spread < 1, "train.collapse_spread", self.collapse_spread, "0 to below 1")

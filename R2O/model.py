@@ -50,6 +50,9 @@ class R2OModel(nn.Module):
     into regions, the online network describes those of both views in one pass, the target moves (once per optimiser
     step), describes the same regions in the other view, and each description has to predict the other one's.
 
+    Where a step has several micro-batches, the target moves in the first one, so that the photos of the others are
+    divided into regions by the moved target.
+
     Call ``set_step`` before each optimiser step. Nothing that it sets is in the state dict.
 
     Args:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from Off_the_shelfs.backbones import Backbone, build_backbone
 from Off_the_shelfs.config import BackboneConfig
 from Off_the_shelfs.pim.levels import Level, Taps, level_shapes, look
+from Off_the_shelfs.weights import MismatchError
 from R2O.config import R2OModelConfig
 from utils.errors import ConfigError
 
@@ -126,7 +127,10 @@ def build_trunk(config: R2OModelConfig, image_size: int, *, initialise: bool = T
             or a last one of a single cell.
     """
     wanted = BackboneConfig(name=config.backbone, pretrained=config.pretrained, weights=config.weights)
-    backbone = build_backbone(wanted, role="photo", image_size=image_size, initialise=initialise)
+    try:
+        backbone = build_backbone(wanted, role="photo", image_size=image_size, initialise=initialise)
+    except MismatchError as error:
+        raise ConfigError(f"{error.found}give weights of this model, or set model.backbone to theirs") from None
     if backbone.origin.kind == "random":
         _open_residual_branches(backbone.model)
     return Trunk(backbone, config.cluster_stride)
@@ -135,7 +139,7 @@ def build_trunk(config: R2OModelConfig, image_size: int, *, initialise: bool = T
 def _open_residual_branches(model: nn.Module) -> None:
     """Set scales to 1 that timm starts at 0, at the end of the residual branches of ResNets.
 
-    The authors' starts from torchvision's weights, which have them at 1.
+    The authors' ResNet starts from random weights by torchvision's rule, which has them at 1.
     """
     blocks = [part for part in model.modules() if hasattr(part, "zero_init_last")]
     for part in [child for block in blocks for child in block.children()]:
