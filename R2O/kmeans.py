@@ -16,6 +16,7 @@ from torch import Tensor
 LOOK = {"cpu": 1}  # iterations between two looks at the inertia, which wait for a device, by its type
 LOOK_ELSEWHERE = 8
 ROUNDING = 2e-6  # what |x|² + |c|² - 2x·c of equal points may be in fp32, as a part of |x|² + |c|²
+DRAW_BITS = 24  # of a random number 0..1 in fp32
 TABLE = 8192  # most points of which all products are kept: 256 MB
 TABLE_GAIN = 6  # how much less time a product takes among all of them than in a few rows
 
@@ -104,23 +105,32 @@ def first_centres(points: Tensor, squares: Tensor, draws: Tensor) -> tuple[Tenso
         int64 K rows of points, and bool K: whether there was a point left that no earlier centre equals.
     """
     n, count = len(points), len(draws)
-    exact = torch.float32 if points.device.type == "mps" else torch.float64  # MPS has no more
     chosen = torch.zeros(count, dtype=torch.int64, device=points.device)
     used = torch.ones(count, dtype=torch.bool, device=points.device)
-    squares, draws = squares * (1 - ROUNDING), draws.to(exact)  # a product of unlike types would be fp32
-    chosen[0] = (draws[0, 0] * n).long().clamp(max=n - 1)
+    squares, draws = squares * (1 - ROUNDING), (draws * 2**DRAW_BITS).long()
+    chosen[0] = draws[0, 0] * n >> DRAW_BITS
     # Row by row, the points are read once per draw; where many rows are wanted, all products at once take less time.
     table = points @ points.T if n <= TABLE and draws.numel() * TABLE_GAIN > n else None
     left = _distances(points, squares, chosen[:1], table)[0]
     for k in range(1, count):
-        cumulative = left.cumsum(dim=0, dtype=exact)
+        cumulative = _whole(left).cumsum(dim=0)
         used[k] = cumulative[-1] > 0
-        drawn = torch.searchsorted(cumulative, draws[k] * cumulative[-1], right=True).clamp_(max=n - 1)
+        drawn = torch.searchsorted(cumulative, draws[k] * cumulative[-1] >> DRAW_BITS, right=True).clamp_(max=n - 1)
         after = torch.minimum(_distances(points, squares, drawn, table), left)
         best = after.sum(dim=1).argmin(dim=0, keepdim=True)
         # Not drawn[best]: a tensor as a single index is read by the CPU, which waits for the device.
         chosen[k : k + 1], left = drawn.index_select(0, best), after.index_select(0, best)[0]
     return chosen, used
+
+
+def _whole(weights: Tensor) -> Tensor:
+    """Return weights float32 N, at least 0, as whole numbers in proportion; the largest one that is above 0 stays so.
+
+    Their sums have no order of summation, which that of a GPU's floating-point numbers lacks, and leave room in int64
+    for a product with a draw.
+    """
+    share = weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny)
+    return (share * (2 ** (62 - DRAW_BITS) // len(weights))).long()
 
 
 def _distances(points: Tensor, squares: Tensor, rows: Tensor, table: Tensor | None) -> Tensor:

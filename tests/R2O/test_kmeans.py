@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from R2O import kmeans as module
 from R2O.kmeans import Clustering, kmeans, nearest
@@ -100,6 +102,38 @@ def test_no_draw_gives_a_point_that_is_a_centre_already(draw: float) -> None:
     chosen, used = module.first_centres(points, points.square().sum(dim=1), draws)
     assert (chosen[:2] == 1).sum() == 1
     assert used.tolist() == [True, True, False]
+
+
+class SumsInARow(TorchDispatchMode):
+    """Notes the types of cumulative sums; of floating-point ones torch has no repeatable way on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types = set[torch.dtype]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        found = func(*args, **kwargs or {})
+        if func.overloadpacket is torch.ops.aten.cumsum:
+            self.types.add(found.dtype)
+        return found
+
+
+def test_it_asks_for_nothing_that_torch_refuses_where_runs_have_to_repeat() -> None:
+    points, _ = blobs(6, 20)
+    with SumsInARow() as sums:
+        seeded(points, 8)
+    assert sums.types == {torch.int64}
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_points_are_drawn_in_proportion_to_their_squared_distance(scale: float) -> None:
+    """Of 0, 1 and 3 after 0, by tenths: one of ten draws gives 1, and nine give 3."""
+    points = torch.tensor([[0.0], [1.0], [3.0]]) * scale
+    drawn = []
+    for draw in torch.arange(0.05, 1, 0.1).tolist():
+        chosen, _ = module.first_centres(points, points.square().sum(dim=1), torch.tensor([[0.0], [draw]]))
+        drawn.append(int(chosen[1]))
+    assert drawn == [1] + [2] * 9
 
 
 def test_points_that_are_nearly_equal_do_not_end_in_one_cluster() -> None:
