@@ -81,6 +81,14 @@ def test_constant_is_constant(value: int | None) -> None:
     assert every_epoch(ClustersConfig(kind="constant", values=[value]), 5) == [value] * 5
 
 
+def test_what_no_one_reads_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"epochs is \[3\], which train\.clusters\.kind constant does not read"):
+        ClustersConfig(kind="constant", values=[8], epochs=[3])
+    with pytest.raises(ConfigError, match=r"momentum is 0\.8, which train\.optimizer adamw does not read"):
+        PretrainConfig(optimizer="adamw", momentum=0.8)
+    assert PretrainConfig(momentum=0.8).momentum == 0.8
+
+
 @pytest.mark.parametrize(("points", "raise_it"), [(None, "train.epochs"), ([0, 300], "train.clusters.epochs")])
 def test_a_hold_to_the_end_is_refused(points: list[int] | None, raise_it: str) -> None:
     train = PretrainConfig(clusters=ClustersConfig(hold=300, epochs=points))
