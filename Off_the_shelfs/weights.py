@@ -24,6 +24,7 @@ from utils.yaml_file import load_yaml
 RUN_WEIGHTS = "model.safetensors"
 RUN_CONFIG = "config.yaml"
 EXPORT_CONFIG = "export.json"
+LAST_CHECKPOINT = "checkpoint_last"
 TIMM_CONFIG = "config.json"
 HUB_TIMEOUT_S = 5.0
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -54,6 +55,14 @@ class Weights:
         """Return a remark for messages where the run's module is another model than ``name``."""
         other = self.trained_as is not None and self.trained_as.partition(".")[0] != name.partition(".")[0]
         return f", which are those of a {self.trained_as}," if other else ""
+
+
+class MismatchError(ConfigError):
+    """Weights of which some fit and some do not; ``found`` is the message without its advice."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(found + advice)
+        self.found = found
 
 
 def read_weights(location: str, role: ViewName) -> Weights:
@@ -93,7 +102,8 @@ def load_weights(
     Returns notes on what did not match, empty where everything did.
 
     Raises:
-        ConfigError: missing, unexpected or wrongly shaped keys, unless ``allow_mismatch``; no key in common.
+        MismatchError: missing, unexpected or wrongly shaped keys, unless ``allow_mismatch``.
+        ConfigError: no key in common.
     """
     own = model.state_dict()
     misshapen = [key for key, tensor in tensors.items() if key in own and tensor.shape != own[key].shape]
@@ -114,7 +124,7 @@ def load_weights(
     if lists and not allow_mismatch:
         separator = "; " if len(lists) == 1 else "\n  "
         advice = "give weights of this model, or set allow_mismatch: true beside them to load what fits"
-        raise ConfigError(problem_list(f"{title} do not match", lists) + separator + advice)
+        raise MismatchError(problem_list(f"{title} do not match", lists) + separator, advice)
     return [f"{title}: {line}" for line in lists]
 
 
@@ -169,6 +179,8 @@ def _read_run(directory: Path, role: ViewName) -> Weights:
     if not record.is_file() and (directory / EXPORT_CONFIG).is_file():
         record = directory / EXPORT_CONFIG
     absent = [path.name for path in (file, record) if not path.is_file()]
+    if absent == [RUN_WEIGHTS] and record.name == RUN_CONFIG:
+        raise ConfigError(_unfinished(directory, record))
     if absent:
         raise ConfigError(
             f"weights '{directory}' are no finished run directory: {' and '.join(absent)} not found in it; "
@@ -196,6 +208,15 @@ def _read_run(directory: Path, role: ViewName) -> Weights:
     beside = f"{module}.plug_in."
     plug_in = {key.removeprefix(beside): tensor for key, tensor in tensors.items() if key.startswith(beside)}
     return Weights(taken, str(directory), notes, trained_as, plug_in)
+
+
+def _unfinished(directory: Path, record: Path) -> str:
+    """Return what to do about a run without weights; of the checkpoints only those of pre-training can be taken."""
+    found = f"weights '{directory}' are those of a run that is unfinished; finish it with --run.resume auto"
+    checkpoint = directory / LAST_CHECKPOINT / RUN_WEIGHTS
+    if checkpoint.is_file() and isinstance(_run_settings(record)["model"].get("backbone"), str):
+        found += f", or take the network out of its last checkpoint with convert_R2O.py --source {checkpoint}"
+    return found
 
 
 def _run_settings(record: Path) -> dict[str, Any]:

@@ -101,12 +101,31 @@ def test_pooled_weights_are_not_taken_for_an_older_layout(
     assert all(torch.equal(loaded[key], state[key]) for key in loaded if key != "pos_embed")
 
 
-@pytest.mark.parametrize("lost", ["model.safetensors", "config.yaml"])
-def test_an_unfinished_run_is_refused(tmp_path: Path, lost: str) -> None:
+def test_a_run_without_its_configuration_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {"backbone": pooled()}, {"backbone": {"name": VIT}}, view="roi")
-    (run / lost).unlink()
-    with pytest.raises(ConfigError, match=f"no finished run directory: {lost} not found in it"):
+    (run / "config.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"no finished run directory: config\.yaml not found in it"):
         take(run)
+
+
+def test_an_unfinished_run_is_refused_and_what_serves_is_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {"backbone": pooled()}, {"backbone": {"name": VIT}}, view="roi")
+    checkpoint = run / "checkpoint_last"
+    checkpoint.mkdir()
+    (run / "model.safetensors").rename(checkpoint / "model.safetensors")
+    unfinished = f"weights '{run}' are those of a run that is unfinished; finish it with --run.resume auto"
+    for settings, more in (
+        ({"model": {"backbone": {"name": VIT}}}, ""),  # a classifier's checkpoint is no backbone's file
+        (
+            {"model": {"backbone": VIT}, "fidelity": {}},
+            f", or take the network out of its last checkpoint with convert_R2O.py --source {checkpoint}/"
+            f"model.safetensors",
+        ),
+    ):
+        (run / "config.yaml").write_text(yaml.safe_dump(settings))
+        with pytest.raises(ConfigError) as caught:
+            take(run)
+        assert str(caught.value) == unfinished + more
 
 
 @pytest.mark.parametrize("text", ["model: [1", "- 1", "", "model: {width: 3}", "data: {}", "model: {backbone: vit}"])

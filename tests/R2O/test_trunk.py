@@ -151,6 +151,13 @@ def test_its_weights_are_those_that_a_module_loads(name: str, tmp_path: Path) ->
     assert all(torch.equal(tensor, loaded[key]) for key, tensor in again.model.state_dict().items())
 
 
+def test_weights_that_fit_in_part_are_refused_without_an_option_that_there_is_not(tmp_path: Path) -> None:
+    trunk, file = trunk_of("test_resnet"), tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({"conv1.0.weight": trunk.model.state_dict()["conv1.0.weight"]}, file)
+    with pytest.raises(ConfigError, match=r"do not match: .*; give weights of this model, or set model\.backbone to"):
+        trunk_of("test_resnet", weights=str(file))
+
+
 def test_scales_of_loaded_weights_stay(tmp_path: Path) -> None:
     trunk, file = trunk_of("test_resnet"), tmp_path / "weights.safetensors"
     nn.init.zeros_(trunk.model.get_parameter("layer1.0.bn2.weight"))
