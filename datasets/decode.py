@@ -194,14 +194,19 @@ def _orientation(image: Image.Image) -> tuple[int, bool]:
     return (value, True) if value in TURNS else (1, True)
 
 
+def refuse_floats(image: Image.Image, name: str) -> None:
+    """Raise a ``DataError`` that starts with ``name`` where pixels are numbers without a known range."""
+    if image.mode == "F":
+        raise DataError(f"{name}: pixels are floating-point numbers; save the photo with 8 bits a channel")
+
+
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise DataError(f"{name}: grey values outside 0..65535; save the photo with 8 bits a channel")
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise DataError(f"{name}: pixels are floating-point numbers; save the photo with 8 bits a channel")
+    refuse_floats(image, name)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from datasets.decode import EXIF_ORIENTATION, QUARTER_TURNS, read_photo_header
+from datasets.decode import EXIF_ORIENTATION, QUARTER_TURNS, read_photo_header, refuse_floats
 from datasets.picture_size import READABLE, PixelLimit
 from utils.errors import DataError
 
@@ -52,6 +52,7 @@ def _read(path: Path, limit: PixelLimit) -> PhotoFile:
         with path.open("rb", buffering=0) as file:
             image = _open(file, path, limit)
             size = image.size[::-1] if _orientation(image, file) in QUARTER_TURNS else image.size
+            refuse_floats(image, str(path))
             if image.format == "TIFF":  # Pillow turns those by itself, some versions when they are opened, others later
                 file.seek(0)
                 size = read_photo_header(file.read(), str(path), limit).size

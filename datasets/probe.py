@@ -73,7 +73,7 @@ def plan_loader(
         DataError: where a pair cannot be loaded.
     """
     if workers == 0 or (workers == "auto" and n_pairs < FEW_PAIRS):
-        reason = f"auto: 0 workers (below {FEW_PAIRS} pairs, starting processes costs more than it saves)"
+        reason = f"auto: 0 workers (below {FEW_PAIRS} items, starting processes costs more than it saves)"
         return LoaderPlan(0, PREFETCHED_BATCHES if prefetch == "auto" else prefetch, "" if workers == 0 else reason)
     if workers != "auto":
         resolve_workers(workers, n_pairs, processes)

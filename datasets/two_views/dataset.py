@@ -80,7 +80,8 @@ class TwoViewDataset(Dataset[Batch]):
     A batch of B photos holds: ``views``, uint8 B×3×S×S: ``view_1`` and ``view_2``, already mirrored, and ``photo``,
     stretched to a square; ``extras``: ``superpixels``, int16 B×S×S, labels of each photo from 0 without a gap, and
     ``record``, float32 B×2×5, for each view top, left, bottom, right (fractions 0..1 of the photo's sides) and flip
-    (0 or 1); ``label``, all 0; ``index``, rows of the index.
+    (0 or 1), and no row for the photo, whose numbers would always be 0, 0, 1, 1, 0; ``label``, all 0; ``index``, rows
+    of the index.
 
     Args:
         index: the photos.

@@ -14,6 +14,10 @@ from utils.names import all_safe, name_problem, shown
 
 EXAMPLE = "imagenet/images/train"
 ARCHIVE_PHOTOS = "Images/img_dir"
+RUN_FILES = frozenset({"config.yaml", "env.json"})
+# Pictures of cameras, phones and programs that Pillow alone does not read, or not as photos.
+_PHONES, _CAMERAS = (".avif", ".heic", ".heif", ".jp2", ".jxl"), (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf")
+UNREAD_PHOTOS = frozenset({*_PHONES, *_CAMERAS, ".pef", ".psd", ".raf", ".raw", ".rw2", ".srw"})
 
 
 @dataclass
@@ -24,13 +28,17 @@ class Found:
         names: photos as paths below the folder with ``/``, sorted.
         problems: what is wrong, one line each.
         hidden: files and folders that ``is_left_aside`` names, which were ignored.
+        unread: number of photos by ending that cannot be read here, which were left out.
         others: number of files by ending that no photo has, which were ignored.
+        runs: folders of runs, whose pictures are none of ours, which were left out.
     """
 
     names: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     hidden: int = 0
+    unread: "Counter[str]" = field(default_factory=Counter)
     others: "Counter[str]" = field(default_factory=Counter)
+    runs: int = 0
 
 
 def find_photos(root: Path) -> Found:
@@ -45,6 +53,9 @@ def find_photos(root: Path) -> Found:
                 listed = list(entries)
         except OSError as error:
             found.problems.append(f"{folder} cannot be listed ({error.strerror or error}); check its permissions")
+            continue
+        if RUN_FILES.issubset(entry.name for entry in listed):
+            found.runs += 1
             continue
         for entry in listed:
             if is_left_aside(entry.name):
@@ -64,7 +75,8 @@ def find_photos(root: Path) -> Found:
 
 def _take(found: Found, entry: "os.DirEntry[str]", below: str) -> None:
     if not entry.name.lower().endswith(PHOTO_SUFFIXES):
-        found.others[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1  # noqa: PTH122  # runs once per file
+        ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  # runs once per file
+        (found.unread if ending in UNREAD_PHOTOS else found.others)[ending or "no ending"] += 1
     elif not entry.is_file():
         found.problems.append(f"{entry.path} is no file that can be read; restore it, or remove it")
     else:
@@ -76,36 +88,45 @@ def _name_problem(folder: str, name: str) -> str | None:
     return problem and f"{folder} holds a name {shown(name)}, which {problem}; rename it"
 
 
-def check_photo_folder(root: Path, *, chosen: bool) -> None:
+def check_photo_folder(root: Path, *, chosen: bool, section: str = "data") -> None:
     """Raise a ``DataError`` that says what to set where a folder is none of photos to learn from.
 
     Args:
         root: the folder.
         chosen: a list says which of its photos are meant, so that it may hold what else it likes.
+        section: of the option ``root`` that names it.
     """
     if not root.is_dir():
         siblings = [path.name for path in root.parent.iterdir() if path.is_dir()] if root.parent.is_dir() else []
         wrong = "is a file" if root.exists() else "does not exist"
         raise DataError(
-            f"the photo folder {root} {wrong}; set data.root to a folder with photos, such as {EXAMPLE}"
+            f"the photo folder {root} {wrong}; set {section}.root to a folder with photos, such as {EXAMPLE}"
             f"{nearest(root.name, siblings)}"
+        )
+    if all((root / name).is_file() for name in RUN_FILES):
+        raise DataError(
+            f"{root} is the folder of a run, whose pictures are curves and tables; set {section}.root to a folder with "
+            f"photos, such as {EXAMPLE}"
         )
     if chosen:
         return
     if (root / ARCHIVE_PHOTOS).is_dir():
         raise DataError(
-            f"{root} is an archive, which holds masks beside its photos; set data.root to its photos"
+            f"{root} is an archive, which holds masks beside its photos; set {section}.root to its photos"
             f"{_training_part(root / ARCHIVE_PHOTOS)}"
         )
     for base in (root, root / "images"):
         folders = sorted(visible_folders(base)) if base.is_dir() else []
         train, test = ([name for name in folders if name.lower() in USUAL_NAMES[role]] for role in ("train", "test"))
         if any(is_pair_split(base / name) for name in folders):
-            raise DataError(f"{root} holds folder pairs, which are cut-outs of photos; set data.root to the photos")
+            raise DataError(
+                f"{root} holds folder pairs, which are cut-outs of photos; set {section}.root to the photos"
+            )
         if train and test:
             raise DataError(
                 f"{base} holds the splits {', '.join([*train, *test])}, and those that models are tested on are not "
-                f"learned from; set data.root to {base / train[0]}, or name the folders to use in a list (data.subset)"
+                f"learned from; set {section}.root to {base / train[0]}, or name the folders to use in a list "
+                f"({section}.subset)"
             )
 
 

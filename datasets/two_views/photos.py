@@ -1,8 +1,10 @@
 """The table of photos to learn from: what there is, known from names and headers alone. Imports no torch."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,33 +61,34 @@ class PhotoIndex:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 (hexadecimal) over names, sizes and digests."""
-        found = hashlib.sha256()
-        for part in (self._name_bytes(), self.sizes.astype("<i4").tobytes(), self.digests.tobytes()):
-            found.update(len(part).to_bytes(8, "little") + part)
-        return found.hexdigest()
+        return self._identity["fingerprint"]
 
     def summary(self) -> dict[str, Any]:
         """Return what ``datasets.changes.describe_change`` compares; the keys are those of ``PairIndex.summary``.
 
         All photos are of one class, ``photos``, and each is its own group.
         """
-        return {
-            "fingerprint": self.fingerprint(),
-            "pairs": len(self),
-            "classes": {"photos": len(self)},
-            "n_groups": len(self),
-            "keys": _digest(self._name_bytes()),
-            "sizes": _digest(self.sizes.astype("<i4").tobytes()),
-            "sources": _digest(self.digests.tobytes()),
-            "groups": _digest(str(len(self)).encode()),
+        return {"pairs": len(self), "classes": {"photos": len(self)}, "n_groups": len(self), **self._identity}
+
+    @cached_property
+    def _identity(self) -> dict[str, str]:
+        """The fingerprint and the digests of its parts, computed once."""
+        parts = {
+            "keys": "\n".join(self.names).encode("utf-8"),
+            "sizes": self.sizes.astype("<i4").tobytes(),
+            "sources": self.digests.tobytes(),
         }
+        whole = hashlib.sha256()
+        for part in parts.values():
+            whole.update(len(part).to_bytes(8, "little") + part)
+        parts["groups"] = str(len(self)).encode()
+        return {"fingerprint": whole.hexdigest(), **{name: _digest(part) for name, part in parts.items()}}
 
-    def _name_bytes(self) -> bytes:
-        return "\n".join(self.names).encode("utf-8")
 
-
-def index_photos(data: PhotoDataConfig) -> PhotoIndex:
+def index_photos(data: PhotoDataConfig, section: str = "data") -> PhotoIndex:
     """List the photos that a configuration names; of their files only headers are read.
+
+    ``section`` is what messages call the section of ``root`` and ``subset``.
 
     Raises:
         DataError: a folder that is not there, is none or holds no photo; an archive, folder pairs or several splits
@@ -93,13 +96,13 @@ def index_photos(data: PhotoDataConfig) -> PhotoIndex:
             that names what is not there, or anything twice or unclearly.
     """
     root = Path(data.root)
-    check_photo_folder(root, chosen=data.subset is not None)
+    check_photo_folder(root, chosen=data.subset is not None, section=section)
     found = find_photos(root)
     _refuse(root, found.problems)
     if not found.names:
-        others = f" ({_endings(found)})" if found.others else ""
-        raise DataError(f"the photo folder {root} holds no photo{others}; set data.root, such as {EXAMPLE}")
-    names = found.names if data.subset is None else choose(found.names, Path(data.subset), root)
+        others = f" ({'; '.join(aside)})" if (aside := _left_out(found)) else ""
+        raise DataError(f"the photo folder {root} holds no photo{others}; set {section}.root, such as {EXAMPLE}")
+    names = found.names if data.subset is None else choose(found.names, Path(data.subset), root, section)
     limit = PixelLimit(data.max_megapixels, DATA_LIMIT.option)
     sizes, digests = _read_headers(root, names, limit)
     notes = []
@@ -107,8 +110,7 @@ def index_photos(data: PhotoDataConfig) -> PhotoIndex:
         notes.append(f"{data.subset} names {len(names)} of the {len(found.names)} photos below {root}")
     if found.hidden:
         notes.append(f"{root}: {found.hidden} hidden files or folders ignored")
-    if found.others:
-        notes.append(f"{root}: {_endings(found)} ignored")
+    notes += [f"{root}: {line}" for line in _left_out(found)]
     if small := _small(names, sizes, data.image_size):
         notes.append(small)
     return PhotoIndex(root, PackedNames(names), sizes, digests, limit, notes)
@@ -136,11 +138,26 @@ def _refuse(root: Path, problems: list[str]) -> None:
     raise DataError(problem_list(f"{root} cannot be used", shown))
 
 
-def _endings(found: Found) -> str:
-    count, kinds = found.others.total(), sorted(found.others)
-    files = "file" if count == 1 else "files"
-    listed = ", ".join(kinds[:6]) + (", …" if len(kinds) > 6 else "")
-    return f"{count} {files} of other kinds ({listed})"
+def _left_out(found: Found) -> list[str]:
+    """Return what lies below the folder and is not learned from, one line each."""
+    lines = []
+    if found.runs:
+        lines.append(f"{_count(found.runs, 'folder')} of runs left out, with the pictures in them")
+    if found.unread:
+        read = f"{_count(found.unread.total(), 'photo')} ({_endings(found.unread)}) that cannot be read here left out"
+        lines.append(f"{read}: convert them to JPEG or PNG")
+    if found.others:
+        lines.append(f"{_count(found.others.total(), 'file')} of other kinds ({_endings(found.others)}) ignored")
+    return lines
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}{'' if number == 1 else 's'}"
+
+
+def _endings(counted: "Counter[str]") -> str:
+    kinds = sorted(counted)
+    return ", ".join(kinds[:6]) + (", …" if len(kinds) > 6 else "")
 
 
 def _small(names: list[str], sizes: NDArray[np.int32], side: int) -> str | None:

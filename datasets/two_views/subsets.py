@@ -11,7 +11,7 @@ _MOST_COMPARED = 2000  # names that a wrong one is compared with, which takes ab
 _PATH, _FOLDER, _PATH_STEM, _NAME, _STEM = range(5)  # how an entry can name a photo, strongest first
 
 
-def choose(names: list[str], file: Path, root: Path) -> list[str]:
+def choose(names: list[str], file: Path, root: Path, section: str = "data") -> list[str]:
     """Return the names that a file lists, in the order of ``names``.
 
     A line holds a path below the root, a file's name, either with or without its ending, or a folder, for all that
@@ -22,12 +22,13 @@ def choose(names: list[str], file: Path, root: Path) -> list[str]:
         names: sorted paths below ``root`` with ``/``.
         file: UTF-8 text, one entry per line; blank lines mean nothing.
         root: for messages.
+        section: of the option ``subset`` that names the file, for messages.
 
     Raises:
         DataError: the file cannot be read or is empty; an entry that names nothing, a photo that another entry named,
             or several photos; all of them are told.
     """
-    entries = _read(file)
+    entries = _read(file, section)
     found = _matches(names, set(entries.values()))
     chosen: dict[int, int] = {}
     problems, unknown = [], 0
@@ -56,18 +57,20 @@ def choose(names: list[str], file: Path, root: Path) -> list[str]:
     return [names[row] for row in sorted(chosen)]
 
 
-def _read(file: Path) -> dict[int, str]:
+def _read(file: Path, section: str) -> dict[int, str]:
     """Return the entries of a file by line, counted from 1."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"data.subset {file} cannot be read ({error.strerror or error}); set another file") from None
+        raise DataError(
+            f"{section}.subset {file} cannot be read ({error.strerror or error}); set another file"
+        ) from None
     except UnicodeDecodeError:
-        raise DataError(f"data.subset {file} is no UTF-8 text; list one photo per line") from None
+        raise DataError(f"{section}.subset {file} is no UTF-8 text; list one photo per line") from None
     lines = ((number, _plain(line)) for number, line in enumerate(text.splitlines(), start=1))
     entries = {number: line for number, line in lines if line}
     if not entries:
-        raise DataError(f"data.subset {file} names no photo; list one per line")
+        raise DataError(f"{section}.subset {file} names no photo; list one per line")
     return entries
 
 

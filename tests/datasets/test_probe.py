@@ -76,7 +76,7 @@ def test_the_reason_names_what_was_measured(plan: Callable[..., LoaderPlan]) -> 
     assert plan(Disk(31, 31, 31), step_seconds=0.12) == LoaderPlan(1, 2, reason)
     slow = plan(Disk(1500), step_seconds=0.12).reason  # one batch is enough to know
     assert slow.endswith("(loading a batch takes 1.5 s, a step 120 ms; 16 workers would keep ahead of it)")
-    assert plan(Disk(), n_pairs=255).reason.startswith("auto: 0 workers (below 256 pairs")
+    assert plan(Disk(), n_pairs=255).reason.startswith("auto: 0 workers (below 256 items")
     assert plan(Disk(31, 31, 62), workers=2).reason == "auto: 3 batches ahead (loading a batch takes 31 ms)"
     assert plan(Disk(), workers=2, prefetch=4) == LoaderPlan(2, 4)  # nothing is loaded
     assert plan(Disk(), workers=0, prefetch=4) == LoaderPlan(0, 4)

@@ -79,7 +79,7 @@ def make_plan(options: StudyOptions, folder: Path) -> Plan:
     recipes = read_recipes(options, folder)
     first, tuned = recipes.pretraining, recipes.finetuning
     splits = load_splits(tuned.data, options.seeds[0])
-    photos = index_photos(first.data)
+    photos = index_photos(first.data, "photos")
     notes = [*check_photos(photos, splits), *lossy_notes(splits)]
     refuse_small_batches(first, photos, 1)
     build_trunk(first.model, first.data.image_size, initialise=False)

@@ -44,10 +44,17 @@ def test_what_is_ignored_is_said_and_small_photos_too(folder: "PhotoFolder") -> 
     folder.add(".hidden.png")
     (folder.root / "notes.txt").write_text("…")
     (folder.root / "Thumbs.db").write_text("…")
+    folder.add("runs/first/regions/epoch_1.png")
+    for name in ("config.yaml", "env.json"):
+        (folder.root / "runs" / "first" / name).write_text("…")
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "raw.dng"):
+        (folder.root / name).write_bytes(b"\0")
     index = index_photos(folder.config())
     assert list(index.names) == ["large.png", "wide.png"]
     assert index.notes == [
         f"{folder.root}: 3 hidden files or folders ignored",
+        f"{folder.root}: 1 folder of runs left out, with the pictures in them",
+        f"{folder.root}: 3 photos (.dng, .heic) that cannot be read here left out: convert them to JPEG or PNG",
         f"{folder.root}: 1 file of other kinds (.txt) ignored",
         "1 of 2 photos are smaller than a view of 32×32 pixels, such as wide.png with 100×31: they are enlarged; "
         "data.image_size sets the side",

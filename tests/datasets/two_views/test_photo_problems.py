@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets.two_views.photos import index_photos
 from utils.errors import DataError
@@ -35,9 +36,30 @@ def test_a_file_or_an_empty_folder(folder: "PhotoFolder") -> None:
     assert f"{path} is a file; set data.root to a folder" in message_of(PhotoDataConfig(root=str(path)))
     path.rename(path.with_suffix(".xyz"))
     assert message_of(folder.config()) == (
-        f"the photo folder {folder.root} holds no photo (1 file of other kinds (.xyz)); set data.root, such as "
-        f"imagenet/images/train"
+        f"the photo folder {folder.root} holds no photo (1 file of other kinds (.xyz) ignored); set data.root, "
+        f"such as imagenet/images/train"
     )
+
+
+def test_the_folder_of_a_run_is_none_of_photos(folder: "PhotoFolder") -> None:
+    folder.add("curves.png")
+    for name in ("config.yaml", "env.json"):
+        (folder.root / name).write_text("")
+    assert message_of(folder.config()) == (
+        f"{folder.root} is the folder of a run, whose pictures are curves and tables; set data.root to a folder with "
+        f"photos, such as imagenet/images/train"
+    )
+    with pytest.raises(DataError, match=r"set photos\.root to a folder"):
+        index_photos(folder.config(), "photos")
+
+
+def test_floating_point_pixels_are_told_with_the_other_problems(folder: "PhotoFolder") -> None:
+    folder.add("good.png")
+    Image.fromarray(np.zeros((40, 40), dtype=np.float32)).save(folder.root / "depth.tif")
+    (folder.root / "empty.jpg").write_bytes(b"")
+    message = message_of(folder.config())
+    assert message.startswith(f"{folder.root} cannot be used: 2 problems")
+    assert "depth.tif: pixels are floating-point numbers; save the photo with 8 bits a channel" in message
 
 
 @pytest.mark.parametrize("root", ["imagenet", "imagenet/images"])
