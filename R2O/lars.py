@@ -56,36 +56,30 @@ class Lars(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._move(weights, [weight.grad for weight in weights], group)
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._move(weight, weight.grad, group)
         return loss
 
-    # All weights of a group at once: one by one, starting the small kernels would take most of the time on a GPU.
-    def _move(self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         decay = group["weight_decay"]
-        steps = torch._foreach_add(gradients, weights, alpha=decay) if decay else gradients
+        if decay:
+            gradient = gradient.add(weight, alpha=decay)
         if group["adaptive"]:
-            steps = torch._foreach_mul(steps, self._local(weights, gradients, group))
-        velocities = [self._velocity(weight) for weight in weights]
-        torch._foreach_mul_(velocities, group["momentum"])
-        torch._foreach_add_(velocities, steps, alpha=group["lr"])
-        torch._foreach_sub_(weights, velocities)
-
-    def _velocity(self, weight: Tensor) -> Tensor:
+            gradient = gradient * self._local(weight, weight.grad, group)
         state = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        velocity: Tensor = state["momentum_buffer"]
-        return velocity
+        weight.sub_(state["momentum_buffer"].mul_(group["momentum"]).add_(gradient, alpha=group["lr"]))
 
     @staticmethod
-    def _local(weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """Return the rate of each weight as a tensor, so that no step waits for the device."""
-        norm = torch.stack(torch._foreach_norm(weights))
-        below = torch.stack(torch._foreach_norm(gradients)) + group["weight_decay"] * norm
+    def _local(weight: Tensor, gradient: Tensor | None, group: dict[str, Any]) -> Tensor:
+        """Return the rate of one weight as a tensor, so that no step waits for the device."""
+        assert gradient is not None
+        norm = torch.linalg.vector_norm(weight)
+        below = torch.linalg.vector_norm(gradient) + group["weight_decay"] * norm
         defined = (norm > 0) & (below > 0)
-        return list(torch.where(defined, group["trust"] * norm / below.where(defined, 1.0), 1.0).unbind())
+        return torch.where(defined, group["trust"] * norm / below.where(defined, 1.0), 1.0)
 
 
 def make_pretrain_optimizer(

@@ -1,13 +1,11 @@
 """LARS: steps worked out with the authors' code, and which parameters take part."""
 
 import io
-from typing import Any
 
 import pytest
 import timm.optim
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from R2O.config import FidelityConfig, PretrainConfig
 from R2O.lars import Lars, make_pretrain_optimizer
@@ -72,32 +70,6 @@ def test_parameters_without_gradient_stay() -> None:
     optimizer.step()
     assert still.tolist() == [3, 4]
     assert still not in optimizer.state
-
-
-class Calls(TorchDispatchMode):
-    """Counts what torch is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        self.count += 1
-        return func(*args, **kwargs or {})
-
-
-def test_a_step_asks_torch_as_often_for_many_weights_as_for_few() -> None:
-    counts = []
-    for number in (2, 20):
-        weights = [start() for _ in range(number)]
-        optimizer = Lars(weights, 0.5, weight_decay=1e-2)
-        for weight in weights:
-            weight.grad = torch.tensor([0.6, 0.8])
-        optimizer.step()
-        with Calls() as calls:
-            optimizer.step()
-        counts.append(calls.count)
-    assert counts[0] == counts[1] < 30
 
 
 def test_a_closure_runs_with_gradients() -> None:
