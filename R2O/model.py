@@ -107,8 +107,11 @@ class R2OModel(nn.Module):
         weights = region_weights(area_1, area_2, overlap=train.overlap, by_area=train.weight_by_area)
         present = present_in_both(area_1, area_2)
         both = torch.cat([weights, weights])
-        chosen = torch.cat([present, present]) if self.fidelity.bn_rows == "valid" else torch.ones_like(both).bool()
-        loss, spread_out = self._compare(features, online.rows[chosen], target.rows[chosen], both[chosen])
+        compared: tuple[Tensor, ...] = (online.rows.flatten(0, 1), target.rows.flatten(0, 1), both.flatten())
+        if self.fidelity.bn_rows == "valid":
+            chosen = torch.cat([present, present]).flatten().nonzero()[:, 0]  # waits for a device, once
+            compared = tuple(rows.index_select(0, chosen) for rows in compared)
+        loss, spread_out = self._compare(features, *compared)
         return self._answer(loss, spread_out, regions, present)
 
     @torch.no_grad()

@@ -6,8 +6,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from R2O.lattice import soft_masks
-
 LEAST_AREA = 1e-3  # a region that covers no more of a map, in cells, is absent
 
 
@@ -22,11 +20,6 @@ class Pooled:
 
     rows: Tensor
     area: Tensor
-
-    @property
-    def valid(self) -> Tensor:
-        """Whether each region is present: bool B×K."""
-        return self.area > LEAST_AREA
 
 
 def pool_regions(features: Tensor, masks: Tensor, divisor: Literal["area", "at_least_one"] = "area") -> Pooled:
@@ -47,17 +40,3 @@ def pool_regions(features: Tensor, masks: Tensor, divisor: Literal["area", "at_l
         present = area > LEAST_AREA
         rows = sums / area.where(present, 1.0)[:, :, None]
         return Pooled(rows.where(present[:, :, None], 0.0), area)
-
-
-def pool_superpixels(features: Tensor, superpixels: Tensor, slots: int) -> Pooled:
-    """Pool features over superpixels, each cell read at the four pixels round its centre.
-
-    Args:
-        features: float B×D×h×h.
-        superpixels: integers B×S×S, 0..slots-1.
-        slots: rows per photo.
-
-    Returns:
-        Rows B×slots×D. A superpixel that no cell reads is absent, and so is one that the photo lacks.
-    """
-    return pool_regions(features, soft_masks(superpixels, slots, features.shape[-1]))

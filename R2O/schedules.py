@@ -63,16 +63,13 @@ class PretrainSchedule:
     The learning rate rises linearly from exactly 0 and falls to 0 along half a cosine (Grill et al. 2020, section 3.3).
 
     Attributes:
-        steps_per_epoch: optimiser steps of one epoch, as the loader has them: without the short rest.
+        steps_per_epoch: optimiser steps of one epoch, as the loader has them: without the short rest. All lengths
+            follow from it, so that the rate ends at 0 with the run; the authors' code counts the rest as well.
         train: durations in epochs, and the number of clusters.
-        n_photos: null takes all lengths from ``steps_per_epoch``, so that the rate ends at 0 with the run. Photos of an
-            epoch give the lengths of the authors' code, which counts the rest that no epoch takes, so that their runs
-            end shortly before the schedule: for comparison with their figures.
     """
 
     steps_per_epoch: int
     train: PretrainConfig
-    n_photos: int | None = None
 
     def __post_init__(self) -> None:
         clusters_at(self.train.clusters, self.train.epochs, 1)  # refuses a hold without end before the run starts
@@ -88,9 +85,7 @@ class PretrainSchedule:
         return self._steps(self.train.warmup_epochs)
 
     def _steps(self, epochs: float) -> int:
-        if self.n_photos is None:
-            return int(epochs * self.steps_per_epoch)
-        return int(epochs * self.n_photos / self.train.batch_size)
+        return int(epochs * self.steps_per_epoch)
 
     @property
     def peak_lr(self) -> float:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from R2O.lattice import soft_masks
-from R2O.pooling import pool_regions, pool_superpixels
+from R2O.pooling import LEAST_AREA, pool_regions
 
 
 def features(photos: int = 2, width: int = 5, height: int = 4, columns: int = 6) -> Tensor:
@@ -22,7 +22,7 @@ def test_a_constant_map_gives_its_constant_for_any_area(area: float) -> None:
     torch.testing.assert_close(authors.rows, expected * min(area, 1.0))
     for pooled in (clean, authors):
         torch.testing.assert_close(pooled.area, torch.full((2, 1), area))
-        assert pooled.valid.all()
+        assert (pooled.area > LEAST_AREA).all()
 
 
 @pytest.mark.parametrize("divisor", ["area", "at_least_one"])
@@ -57,7 +57,7 @@ def test_absent_regions_are_flagged_and_pass_no_gradient(divisor: str) -> None:
     masks[:, 0] = 0.5
     masks[:, 1, 0, 0] = 0.9e-3
     pooled = pool_regions(maps, masks, divisor)  # type: ignore[arg-type]
-    assert pooled.valid.tolist() == [[True, False, False]] * 2
+    assert (pooled.area > LEAST_AREA).tolist() == [[True, False, False]] * 2
     assert torch.isfinite(pooled.rows).all()
     assert (pooled.rows[:, 2] == 0).all()
     if divisor == "area":
@@ -86,8 +86,8 @@ def test_superpixels_are_pooled_from_the_four_pixels_of_each_cell() -> None:
     superpixels[0, 6:, :4] = 2
     superpixels[0, 0, 0] = 3  # read by no cell
     maps = torch.tensor([[[[1.0, 2.0], [5.0, 7.0]]]])
-    pooled = pool_superpixels(maps, superpixels, 5)
+    pooled = pool_regions(maps, soft_masks(superpixels, 5, maps.shape[-1]))
     assert pooled.area.tolist() == [[1.5, 2.0, 0.5, 0.0, 0.0]]
     assert pooled.rows[0, :, 0].tolist() == pytest.approx([(1.0 + 0.5 * 5.0) / 1.5, 4.5, 5.0, 0.0, 0.0])
-    assert pooled.valid.tolist() == [[True, True, True, False, False]]
+    assert (pooled.area > LEAST_AREA).tolist() == [[True, True, True, False, False]]
     assert soft_masks(superpixels, 5, 2).sum().item() == 4
