@@ -130,7 +130,8 @@ def _whole(weights: Tensor) -> Tensor:
     for a product with a draw.
     """
     share = weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny)
-    return (share * (2 ** (62 - DRAW_BITS) // len(weights))).long()
+    largest: int = 2 ** (62 - DRAW_BITS) // len(weights)
+    return (share * largest).long()
 
 
 def _distances(points: Tensor, squares: Tensor, rows: Tensor, table: Tensor | None) -> Tensor:

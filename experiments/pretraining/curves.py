@@ -37,9 +37,15 @@ def save_pretraining_curves(rows: Sequence[LogRow], collapse_spread: float, path
         _, spread, regions = every
         if collapse_spread:
             spread.axhline(collapse_spread, color=INK, linestyle="--", linewidth=1)
-            place = {"xy": (1, collapse_spread), "xycoords": ("axes fraction", "data"), "xytext": (-3, 3)}
-            text = f"below {collapse_spread:g} the run stops"
-            spread.annotate(text, **place, textcoords="offset points", ha="right", va="bottom")
+            spread.annotate(
+                f"below {collapse_spread:g} the run stops",
+                xy=(1, collapse_spread),
+                xycoords=("axes fraction", "data"),
+                xytext=(-3, 3),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+            )
         if any(row["clusters"] is not None for row in rows):
             _line(regions, rows, [row["clusters"] for row in rows], "K, of a batch", INK, ":", "D")
         regions.legend(loc="best", frameon=False)

@@ -104,11 +104,11 @@ def test_no_draw_gives_a_point_that_is_a_centre_already(draw: float) -> None:
     assert used.tolist() == [True, True, False]
 
 
-class SumsInARow(TorchDispatchMode):
+class SumsInARow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
     """Notes the types of cumulative sums; of floating-point ones torch has no repeatable way on a GPU."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.types = set[torch.dtype]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401

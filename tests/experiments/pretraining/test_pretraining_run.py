@@ -108,8 +108,14 @@ def test_a_killed_run_ends_in_the_same_bytes(
     for name in ("metrics.json", "model.safetensors"):
         assert (run / name).read_bytes() == (pretrained_run / name).read_bytes(), name
     assert without_times(rows_of(run)) == without_times(rows_of(pretrained_run))
-    last = "checkpoint_last/model.safetensors"  # its keys: online network, predictor and target, and nothing besides
-    assert load_weights(run / last).keys() == load_weights(pretrained_run / last).keys()
+    last = "checkpoint_last"  # online network, predictor and target, and how the optimiser would go on
+    found, expected = (load_weights(folder / last / "model.safetensors") for folder in (run, pretrained_run))
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    one, other = (load_state(folder / last)["optimizer"] for folder in (run, pretrained_run))
+    assert one["param_groups"] == other["param_groups"]
+    assert other["state"]
+    torch.testing.assert_close(one["state"], other["state"], rtol=0, atol=0)
 
 
 def test_workers_and_kept_superpixels_change_nothing(
