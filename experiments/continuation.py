@@ -43,8 +43,8 @@ HARMLESS = (
     *(f"model.{name}.grad_checkpointing" for name in ("backbone", "roi_backbone", "extra_roi_backbone")),
 )
 
-# Keys that may differ between the processes of a run: those, but for what decides when all of them meet.
-MAY_DIFFER = tuple(key for key in HARMLESS if key != "train.log_every")
+# Keys that may differ between the processes of a run: those, but for what decides when all of them meet or stop.
+MAY_DIFFER = tuple(key for key in HARMLESS if key not in ("train.log_every", "train.collapse_spread"))
 
 
 class CheckpointClock:

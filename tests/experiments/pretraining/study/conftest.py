@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments import confusion, figures, model_facts
-from experiments.pretraining import outcome
+from experiments.pretraining import curves
 from experiments.pretraining.study import longer
 from experiments.pretraining.study.command import study_command
 
@@ -77,7 +77,7 @@ def _quick_runs() -> Iterator[None]:
         Image.new("RGB", (2, 2)).save(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (confusion, figures, model_facts, outcome):
+        for module in (confusion, figures, model_facts, curves):
             patch.setattr(module, "draw", blank)
         patch.setattr(longer, "training_seconds", lambda _run: 1.0)
         yield
