@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from datasets.preprocess import PreprocessOptions, preprocess
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 
 # Tests of bad input: under --record, the message of each is kept.
 MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted*.py", "test_doctor*.py", "test_*problems*.py")
+# Parts of the paths of tests that look at figures.
+DRAWN = (
+    *("analysis/", "baselines/", "evaluation/", "explanation/", "mask_quality/", "regions/", "benchmarks/"),
+    *(
+        "pretraining/test_pretraining_run",
+        "pretraining/study/",
+        "robustness/",
+        "test_figures",
+        "test_fit",
+        "test_model_facts",
+        "test_report",
+    ),
+)
 SERVER = pytest.StashKey[Server]()
 COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 60, 190)}
 
@@ -32,6 +46,19 @@ COLORS = {"tomato": (200, 40, 40), "spinach": (40, 160, 50), "blueberry": (50, 6
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long form of the tests of faults and of the fuzz")
     parser.addoption("--record", metavar="FOLDER", help="write what the tests saw to FOLDER, for docs/reliability.md")
+
+
+def pytest_configure() -> None:
+    """Draw figures where a test is about them; to render those of every run would take a sixth of all the time."""
+    render = Figure.savefig
+
+    def savefig(figure: Figure, target: Path, **options: Any) -> None:  # noqa: ANN401  # as in matplotlib
+        if any(name in os.environ.get("PYTEST_CURRENT_TEST", "") for name in DRAWN):
+            render(figure, target, **options)
+        else:
+            Image.new("RGB", (8, 8)).save(target, format="png")
+
+    Figure.savefig = savefig  # type: ignore[method-assign]
 
 
 def pytest_collection_finish() -> None:

@@ -1,6 +1,7 @@
 """The arrows between rooms, read from the imports."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,13 @@ SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 ROOMS = {*ALLOWED, "tests"}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported_rooms(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level > 0]
@@ -47,7 +53,7 @@ def test_only_backbones_imports_timms_model_factory() -> None:
     users = set()
     for room in ALLOWED:
         for path in (ROOT / room).rglob("*.py"):
-            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+            nodes = list(ast.walk(parsed(path)))
             called = any(isinstance(node, ast.Attribute) and node.attr == "create_model" for node in nodes)
             imported = any(
                 isinstance(node, ast.ImportFrom) and "create_model" in {alias.name for alias in node.names}
@@ -65,7 +71,7 @@ def test_preprocessing_does_not_import_torch() -> None:
     while todo:
         path = todo.pop()
         seen.add(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         modules = [a.name for n in tree.body if isinstance(n, ast.Import) for a in n.names]
         modules += [n.module or "" for n in tree.body if isinstance(n, ast.ImportFrom)]
         assert not [m for m in modules if m.split(".")[0] in {"torch", "torchvision", "timm"}], path

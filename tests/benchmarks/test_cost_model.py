@@ -61,7 +61,9 @@ def test_ring_sends_almost_two_copies(gpus: int, copies: float) -> None:
         ("Mixer-B/16", 12.6e9, 59.9e6 - 0.769e6),
     ],
 )
-def test_counts_agree_with_published_ones(name: str, multiply_adds: float, parameters: float) -> None:
+def test_counts_agree_with_published_ones(soak: bool, name: str, multiply_adds: float, parameters: float) -> None:
+    if not soak:
+        pytest.skip("with --soak")
     cost = model.backbone_costs()[name]
     assert cost.forward_flops / 2 == pytest.approx(multiply_adds, rel=0.05)
     assert cost.parameters == pytest.approx(parameters, rel=0.01)

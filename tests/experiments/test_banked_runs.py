@@ -36,6 +36,6 @@ def test_a_run_on_a_bank_is_the_run_on_pictures(
     bank, pictures = (load_file(tmp_path / name / "model.safetensors") for name in ("bank", "pictures"))
     assert list(bank) == list(pictures)
     for name, tensor in bank.items():
-        assert tensor == pytest.approx(pictures[name], abs=1e-5), name
+        np.testing.assert_allclose(tensor, pictures[name], rtol=0, atol=1e-5, err_msg=name)
     bank_logits, logits = (np.load(tmp_path / name / "logits.npz")["test"] for name in ("bank", "pictures"))
     assert bank_logits == pytest.approx(logits, abs=1e-5)

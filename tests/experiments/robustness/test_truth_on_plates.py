@@ -29,8 +29,10 @@ Outcomes = dict[str, NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[PairIndex, Outcomes]:
+def truth(soak: bool, tmp_path_factory: pytest.TempPathFactory) -> tuple[PairIndex, Outcomes]:
     """The predictions of a RveRNet trained on plates in which companions are always right, unchanged and perturbed."""
+    if not soak:
+        pytest.skip("with --soak; make demo checks the same claims on more plates")
     folder = tmp_path_factory.mktemp("plates")
     generate_plates(PlatesConfig(photos=220, purity=1.0, sauce_share=0.8, test_share=0.25), folder / "archive")
     preprocess(

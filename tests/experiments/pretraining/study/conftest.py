@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,15 @@ def study(
     out = tmp_path_factory.mktemp("study") / "out"
     argv = [*study_data, *study_recipes, "--out", str(out), "--seeds", "0,1", "--fractions", "0.25,1"]
     argv += ["--finetune.steps", "3", "--frozen.views", "roi", "--frozen.neighbours", "5", "--resamples", "100"]
-    study_command([*argv, *LONGER])
+    with _quick_runs(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(longer, "training_seconds", lambda _run: 1.0)
+        study_command([*argv, *LONGER])
     return out, argv
 
 
-@pytest.fixture(scope="session", autouse=True)
+@contextmanager
 def _quick_runs() -> Iterator[None]:
-    """The pictures of each run are tested elsewhere; the study's own are drawn. Every training takes a second."""
+    """Leave out the pictures of each run, which are tested elsewhere; the study's own are drawn."""
 
     def blank(path: Path, *_: object, **__: object) -> None:
         Image.new("RGB", (2, 2)).save(path)
@@ -79,5 +82,11 @@ def _quick_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (confusion, figures, model_facts, curves):
             patch.setattr(module, "draw", blank)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seconds_of_pretraining() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(longer, "training_seconds", lambda _run: 1.0)
         yield
