@@ -58,7 +58,7 @@ def pytest_configure() -> None:
         else:
             Image.new("RGB", (8, 8)).save(target, format="png")
 
-    Figure.savefig = savefig  # type: ignore[method-assign]
+    Figure.savefig = savefig  # type: ignore[assignment, method-assign]
 
 
 def pytest_collection_finish() -> None:
