@@ -39,7 +39,7 @@ soak: install
 	$(BIN)/python -m benchmarks checkpoints
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --soak --record $(SOAK) \
 		tests/fuzz tests/faults tests/datasets/doctor tests/Off_the_shelfs/salience tests/experiments/export/test_onnx_of_regions.py \
-		tests/experiments/robustness/test_truth_on_plates.py tests/benchmarks/test_cost_model.py $(BAD_INPUT)
+		tests/experiments/robustness/test_truth_on_plates.py tests/benchmarks $(BAD_INPUT)
 	$(BIN)/python -m benchmarks.reliability --from $(SOAK) --write
 
 # The messages of docs/reliability.md alone, after one of them was changed.

@@ -43,7 +43,9 @@ def test_areas_are_roughly_those_of_the_statistics(plan: list[PlannedPhoto]) -> 
     assert np.corrcoef(np.array(pairs).T)[0, 1] > 0.9
 
 
-def test_a_small_archive_is_measured(real_data: Path, tmp_path: Path) -> None:
+def test_a_small_archive_is_measured(soak: bool, real_data: Path, tmp_path: Path) -> None:
+    if not soak:
+        pytest.skip("with --soak")
     photos = read_plan(real_data, 110)  # at least one photo for each class that these photos show
     write_food_archive(photos, real_data, tmp_path / "archive", side=48)
     masks = sorted((tmp_path / "archive/Images/ann_dir").rglob("*.png"))

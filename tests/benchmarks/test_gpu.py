@@ -16,7 +16,9 @@ from utils.errors import ConfigError
 SMALL = Plan(Case("test_vit", 32, 4, 1), batches=(4,), families=(), repeats=2, matrix=64, photos=0, epochs=1, workers=0)
 
 
-def test_every_row_is_measured(pair_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_is_measured(soak: bool, pair_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not soak:
+        pytest.skip("with --soak")
     monkeypatch.setattr(gpu, "make_pairs", lambda _plan, _folder: pair_tree)
     bare, released, waiting = rows(SMALL)
     assert isinstance(bare, Result)
