@@ -30,8 +30,7 @@ MESSAGE_FILES = ("test_bad_input*.py", "test_untrusted*.py", "test_doctor*.py", 
 DRAWN = (
     *("analysis/", "baselines/", "evaluation/", "explanation/", "mask_quality/", "regions/", "benchmarks/"),
     *(
-        "pretraining/test_pretraining_run",
-        "pretraining/study/",
+        "pretraining/",  # a run serves the tests of several files
         "robustness/",
         "test_figures",
         "test_fit",
