@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.batches import Item
-from datasets.blocks import ALIGNMENT
+from datasets.blocks import cut_block, packed_bytes
 from datasets.decode import decode_photo
 from datasets.pairs import PADDING_ROW
 from datasets.two_views.photos import PhotoIndex
@@ -41,18 +41,14 @@ class TwoViewLayout:
 
     def nbytes(self, count: int) -> int:
         """Return the bytes that a batch of ``count`` photos takes."""
-        return sum(_aligned(size) for size in self._sizes(count))
+        return packed_bytes(self._sizes(count))
 
     def carve(self, block: Tensor, count: int) -> Batch:
         """Return the batch of ``count`` photos whose tensors lie in the block (uint8, ``nbytes(count)`` at least).
 
         Views are B×3×S×S and lie in memory as B×S×S×3 (channels last). Nothing is written.
         """
-        start, parts = 0, []
-        for size in self._sizes(count):
-            parts.append(block[start : start + size])
-            start += _aligned(size)
-        *pictures, superpixels, record, label, index = parts
+        *pictures, superpixels, record, label, index = cut_block(block, self._sizes(count))
         shape = count, self.side, self.side
         return Batch(
             views={
@@ -195,7 +191,3 @@ def _one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(torchs)
         cv2.setNumThreads(opencvs)
-
-
-def _aligned(size: int) -> int:
-    return math.ceil(size / ALIGNMENT) * ALIGNMENT

@@ -225,7 +225,8 @@ def _plan_loading(
 def cache_folder(config: R2OConfig) -> Path:
     """Return the folder in which superpixels are kept."""
     kept = config.data.superpixels.cache_dir
-    return Path(kept) if kept is not None else Path(config.run.dir or "runs") / CACHE_FOLDER
+    assert config.run.dir is not None
+    return Path(kept) if kept is not None else Path(config.run.dir) / CACHE_FOLDER
 
 
 def plain_dataset(config: R2OConfig, photos: PhotoIndex, model: R2OModel, cache: Path | None = None) -> TwoViewDataset:
